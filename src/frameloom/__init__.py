@@ -1,0 +1,1 @@
+"""Frameloom: the video application server for Python."""

@@ -1,0 +1,131 @@
+"""One connection of a reader to a publisher: mapped memories, leases, and their way back.
+
+A lease lives as long as the array that views its block: when that array and everything made from it is gone, the block
+goes back to the publisher. The connection outlives its `Subscription` until the last lease is back, since the publisher
+reuses a dead reader's blocks at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from frameloom.model.errors import PeerError
+from frameloom.model.frame import Array, PictureFormat
+from frameloom.model.packet import PacketFormat
+
+from . import forks, protocol
+from .memory import MappedMemory
+from .protocol import Kind
+
+_DEFERRED = 1  # leases that may wait for the next WANT instead of a message of their own
+Key = tuple[int, int]
+_lingering: set[Any] = set()  # left by their subscriptions, kept alive by the frames that somebody still holds
+
+
+class _Lease(weakref.ref[Array]):
+    """Notices when nobody looks at a block any more."""
+
+    __slots__ = ("connection", "key")
+    connection: Connection
+    key: Key
+
+
+def _over(lease: Any) -> None:
+    # Called from the garbage collector, at any moment, in any thread: it must not lock, wait or raise.
+    lease.connection.give_back(lease.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A geometry and the memory that holds its blocks."""
+
+    number: int
+    memory: MappedMemory
+    picture: PictureFormat | None
+    packets: PacketFormat | None
+
+
+class Connection:
+    """The socket, what came with it, and what has to go back over it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.kind: Kind | None = None
+        self.info: dict[str, Any] = {}
+        self.epoch: Epoch | None = None
+        self.leases: dict[Key, _Lease] = {}
+        self._returned: deque[Key] = deque()
+        self._leaving = False
+        forks.close_in_child(self, self._close_descriptors)
+
+    def take_epoch(self, message: bytes, fd: int) -> None:
+        """A new geometry: later items live in this memory. Arrays in the old one stay valid."""
+        number, size, body = protocol.unpack_epoch(message)
+        memory = MappedMemory(fd, size)
+        try:
+            picture = PictureFormat.from_json(body) if self.kind is Kind.FRAMES else None
+            packets = PacketFormat.from_json(body) if self.kind is Kind.PACKETS else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise PeerError(f"EPOCH: not understood: {error!r}") from None
+        self.epoch = Epoch(number, memory, picture, packets)
+
+    def lease(self, header: protocol.ItemHeader) -> Array:
+        """A read-only 1-D view of the item's block, whose life is the lease. Raises `PeerError` if it lies outside."""
+        epoch = self.epoch
+        if epoch is None or header.epoch != epoch.number:
+            raise PeerError(f"ITEM: epoch {header.epoch} was not announced")
+        if header.offset + header.length > len(epoch.memory.map):
+            raise PeerError(f"ITEM: {header.length} bytes at {header.offset} lie outside the memory")
+        array: Array = np.frombuffer(epoch.memory.map, np.uint8, header.length, header.offset)
+        key = (header.epoch, header.block)
+        lease = _Lease(array, _over)
+        lease.connection, lease.key = self, key
+        self.leases[key] = lease
+        return array
+
+    def give_back(self, key: Key) -> None:
+        """The block is no longer looked at. Safe at any moment in any thread: appends, and sends without waiting."""
+        self.leases.pop(key, None)
+        self._returned.append(key)
+        if self._leaving or len(self._returned) > _DEFERRED:
+            self.want(0)
+        if self._leaving and not self.leases:
+            self._close_descriptors()
+
+    def want(self, credits: int) -> bool:
+        """Ask for more items and return what is over; False if the publisher did not take the message now."""
+        returned = []
+        with contextlib.suppress(IndexError):
+            while True:
+                returned.append(self._returned.popleft())
+        message = protocol.pack_want(credits, returned) if returned or credits != 1 else protocol.WANT_ONE
+        try:
+            self.sock.send(message)
+            return True
+        except BlockingIOError:
+            self._returned.extendleft(returned)
+            return False
+        except OSError:
+            return True  # the publisher is gone: reading will say so, and leases no longer matter
+
+    def leave(self) -> None:
+        """No more items. Closes now, or when the last lease has come back."""
+        self._leaving = True
+        if self.leases:
+            _lingering.add(self)
+            with contextlib.suppress(OSError):
+                self.sock.send(protocol.pack_bye())
+            self.want(0)
+        if not self.leases:
+            self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        self.sock.close()
+        _lingering.discard(self)

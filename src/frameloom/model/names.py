@@ -1,0 +1,34 @@
+"""Names of sites, streams and workers: one rule for all, since they become file names, URLs and MQTT topics."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import NeedsPerson
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+ALLOWED = "1 to 48 of a-z, 0-9, '-' and '_', beginning with a letter or digit"
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it may name a `what` ('camera', 'site', ...), else raise `NeedsPerson`."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise NeedsPerson(f"{what} name: read {name!r}, allowed: {ALLOWED}")
+    return name
+
+
+def check_stream(name: str) -> str:
+    """Return `name` if it names a stream: a name, or a name and a part, as in 'hall' and 'hall.packets'."""
+    for part in name.split(".", 1):
+        check_name(part, "stream")
+    return name
+
+
+def packets_of(camera: str) -> str:
+    """The stream of encoded packets beside the frames of `camera`."""
+    return f"{camera}.packets"
+
+
+def view_of(stream: str) -> str:
+    """The stream of JPEG pictures that viewers of `stream` share."""
+    return f"{stream}.view"
