@@ -32,6 +32,7 @@ class WorkerSpec:
     config  what only a restart can change
     params  declared parameters, changed live
     streams the streams it reads
+    site    the site it belongs to; the supervisor fills it in
     """
 
     name: str
@@ -41,6 +42,7 @@ class WorkerSpec:
     params: dict[str, Any] = field(default_factory=dict)
     streams: tuple[str, ...] = ()
     enabled: bool = True
+    site: str = "default"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "streams": list(self.streams)}
