@@ -15,7 +15,8 @@ from frameloom.model.errors import CommandError, FrameloomError, NeedsPerson
 
 REFUSED, NOT_RUNNING, TOOK_TOO_LONG = 1, 3, 4
 
-out = Console(highlight=False, soft_wrap=True)
+# A pipe has no width: what a program reads is not folded.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 problems = Console(stderr=True, highlight=False, soft_wrap=True)
 
 SiteOption = Annotated[

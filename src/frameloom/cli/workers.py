@@ -123,9 +123,9 @@ def _watch(site: str) -> None:
 def _table(snapshot: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, title=f"site {snapshot['site']}", title_justify="left")
     for column in ("NAME", "KIND", "STATE", "FOR"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in ("FPS", "DROPPED", "LATENCY", "RESTARTS"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("DETAIL", overflow="fold")
     now_ns = time.time_ns()
     for name, worker in snapshot["workers"].items():

@@ -63,7 +63,7 @@ class ServerHost(Host):
         return listener
 
     async def _serve(self, listener: socket.socket) -> None:
-        settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "on", "ws": "websockets"}
+        settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "on", "ws": "websockets-sansio"}
         config = uvicorn.Config(self._app, timeout_graceful_shutdown=1, ws_per_message_deflate=False, **settings)
         server = _Server(config)
         stop = asyncio.get_running_loop().create_task(self._watch_stop(server))

@@ -67,12 +67,12 @@ export class Live {
 
   boxes(boxes) {
     const { canvas, context } = this;
-    context.lineWidth = Math.max(2, canvas.width / 480);
-    for (const colour of ["#000", "#e9b44c"]) {
+    const line = Math.max(2, Math.round(canvas.width / 320));
+    for (const [colour, width] of [["rgb(0 0 0 / .7)", line * 2], ["#ffc857", line]]) {
       context.strokeStyle = colour;
+      context.lineWidth = width;
       for (const [x, y, w, h] of boxes)
         context.strokeRect(x * canvas.width, y * canvas.height, w * canvas.width, h * canvas.height);
-      context.lineWidth /= 2;
     }
   }
 }

@@ -1,0 +1,262 @@
+"""What `site.yaml` says, as types: `Site` and its parts. Every key, its default, what is allowed and what it means.
+
+What goes across the parts (names, who reads whom) is checked by `rules.py`; texts and positions are `load.py`'s.
+A key that has nothing after it has its default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PrivateAttr,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from frameloom.model.names import ALLOWED as NAME_ALLOWED
+from frameloom.sources.settings import SourceSettings
+
+from .document import Document
+
+USE_ALLOWED = "a built-in processor, package.module:Class, or path/to/file.py:Class"
+USE_PATTERN = r"^([a-z][a-z0-9_]*|([A-Za-z_]\w*\.)*[A-Za-z_]\w*:[A-Za-z_]\w*|[^:]+\.py:[A-Za-z_]\w*)$"
+HOST_PATTERN = r"^[0-9A-Za-z.:_-]{1,253}$"
+
+
+def _no_bool(value: Any) -> Any:
+    """Python counts True as 1; a person who writes `port: true` means something else."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("not_a_number", "a number is wanted, not true or false")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Wait = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), BeforeValidator(_no_bool)]
+
+
+def _allowed(words: str) -> dict[str, Any]:
+    return {"allowed": words}
+
+
+class Entry(BaseModel):
+    """One mapping of the file: unknown keys are refused, keys without a value are left to their defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothings(cls, data: Any) -> Any:
+        return without_nothings(data)
+
+
+def without_nothings(data: Any) -> Any:
+    """`data` without the keys that have nothing after them; an entry that is itself nothing is an empty one."""
+    if data is None:
+        return {}
+    return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
+
+
+Quality: Any = Field(default=80, ge=20, le=95, description="JPEG quality in %")
+MaxWidth: Any = Field(
+    default=1280, ge=160, le=7680, description="Wider pictures are shrunk to this width, in pixels"
+)
+MaxFps: Any = Field(default=30, ge=0.2, le=120, description="Viewers get at most so many pictures a second")
+
+
+class Server(Entry):
+    """The web server. It listens on this machine only, unless `host` says otherwise."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        pattern=HOST_PATTERN,
+        description="Address to listen on; `0.0.0.0` lets every machine that reaches this one see the cameras",
+        json_schema_extra=_allowed("an IP address or the name of this machine"),
+    )
+    port: Whole = Field(
+        default=8080, ge=0, le=65535, description="Port to listen on; 0 takes any that is free"
+    )
+    enabled: bool = Field(default=True, description="Whether there is a web server at all")
+
+
+class View(Entry):
+    """The JPEG pictures that all viewers of a camera share. Nothing is encoded while nobody looks."""
+
+    enabled: bool = Field(default=True, description="Whether people can watch this camera")
+    quality: Whole = Quality
+    max_width: Whole = MaxWidth
+    max_fps: Real = MaxFps
+
+
+class Camera(SourceSettings):
+    """One camera, film or device: where its pictures come from, and what is done for everybody who wants them."""
+
+    enabled: bool = Field(default=True, description="Whether it is started with the site")
+    view: View = Field(
+        default=View(),
+        description="Its picture for people: `false` for none, or a mapping",
+        json_schema_extra=_allowed("true, false, or a mapping of enabled, quality, max_width, max_fps"),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, data: Any) -> Any:
+        data = without_nothings({"url": data} if isinstance(data, str) else data)
+        if isinstance(data, dict) and isinstance(data.get("view"), bool):
+            data = {**data, "view": {"enabled": data["view"]}}
+        return data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Says what no type says: the short form, and what a URL may be."""
+        schema = handler(core_schema)
+        definition = handler.resolve_ref_schema(schema)
+        definition["properties"]["url"]["allowed"] = SourceSettings.model_fields["url"].description
+        definition["allowed"] = "a URL, or a mapping of " + ", ".join(definition["properties"])
+        return schema
+
+    def source(self) -> dict[str, Any]:
+        """The settings of its source as plain JSON, secrets included."""
+        return self.model_dump(mode="json", include=set(SourceSettings.model_fields))
+
+
+class Processor(Entry):
+    """Your code, or ours, on the frames of one stream."""
+
+    use: str = Field(
+        pattern=USE_PATTERN,
+        description="What runs: a built-in name, `package.module:Class`, or `path/file.py:Class` beside the site file",
+        json_schema_extra=_allowed(USE_ALLOWED),
+    )
+    stream: str = Field(
+        description="The camera or processor whose stream it reads",
+        json_schema_extra=_allowed("the name of a camera or of another processor"),
+    )
+    params: dict[str, Any] = Field(
+        default={},
+        repr=False,
+        description="Values of its declared parameters; the others have their defaults",
+    )
+    policy: Literal["latest", "every"] = Field(
+        default="latest",
+        description="`latest`: the newest picture, older ones are dropped and counted; `every`: each one",
+    )
+    hang_s: Real | None = Field(
+        default=None,
+        ge=1,
+        le=3600,
+        description="Longest time for one picture, where that of `limits` does not fit",
+    )
+    enabled: bool = Field(default=True, description="Whether it is started with the site")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_set_params(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("params"), dict):
+            return {**data, "params": without_nothings(data["params"])}
+        return data
+
+
+class Sink(Entry):
+    """Something more that is done with a camera. So far: one more view, of another size or quality."""
+
+    kind: Literal["view"] = Field(
+        description="What it does", json_schema_extra=_allowed("view, so far the only kind")
+    )
+    stream: str = Field(
+        description="The camera that it shows", json_schema_extra=_allowed("the name of a camera")
+    )
+    quality: Whole = Quality
+    max_width: Whole = MaxWidth
+    max_fps: Real = MaxFps
+    enabled: bool = Field(default=True, description="Whether it is started with the site")
+
+
+class Limits(Entry):
+    """When a worker counts as dead, hung or hopeless. The defaults suit most sites."""
+
+    start_s: Real = Field(
+        default=30, ge=1, le=600, description="A worker that has not reported by then is ended"
+    )
+    silent_s: Real = Field(
+        default=5, ge=1, le=600, description="A worker that reports nothing for so long is ended"
+    )
+    hang_s: Real = Field(
+        default=30, ge=1, le=3600, description="A worker that is so long at one picture is ended"
+    )
+    backoff_s: list[Wait] = Field(
+        default=[0.1, 0.5, 1, 2, 4, 8, 16, 30],
+        min_length=1,
+        max_length=20,
+        description="Waits before a worker is started again after its first, second, ... death in a row; "
+        "the last one repeats",
+        json_schema_extra=_allowed("a list of 1 to 20 numbers from 0 to 3600"),
+    )
+    stable_s: Real = Field(
+        default=10, ge=1, le=86400, description="After so long at work, the next death is the first again"
+    )
+    failures: Whole = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="After so many deaths in a row a worker has failed, and waits for a person",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a site was read from. All are equal: two sites that say the same are the same."""
+
+    file: str = field(default="", compare=False)
+    base_dir: FilePath = field(default=FilePath(), compare=False)
+    document: Document = field(default_factory=lambda: Document({}, None), compare=False, repr=False)
+
+
+class Site(Entry):
+    """All that `site.yaml` says, with its references resolved: it holds secrets, and does not show them."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    name: str = Field(
+        default="default",
+        alias="site",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,47}$",
+        description="Name of this site; sites of different names run side by side",
+        json_schema_extra=_allowed(NAME_ALLOWED),
+    )
+    server: Server = Field(default=Server(), description="The web server")
+    cameras: dict[str, Camera] = Field(default={}, description="Cameras, films and devices by name")
+    processors: dict[str, Processor] = Field(default={}, description="Code that looks at frames, by name")
+    sinks: dict[str, Sink] = Field(default={}, description="What else is done with streams, by name")
+    limits: Limits = Field(default=Limits(), description="When a worker counts as dead, hung or hopeless")
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def file(self) -> str:
+        """The file as it was named when the site was read; empty for a site that was made in a program."""
+        return self._origin.file
+
+    @property
+    def base_dir(self) -> FilePath:
+        """The folder that relative paths start from: absolute, the one of the site file."""
+        return self._origin.base_dir
+
+    @property
+    def document(self) -> Document:
+        """What the file says, references unresolved, with places."""
+        return self._origin.document
+
+    def at(self, origin: Origin) -> Site:
+        """This site, from there. For `load.py`."""
+        self._origin = origin
+        return self

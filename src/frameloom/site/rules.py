@@ -1,0 +1,91 @@
+"""What holds across the entries of a site: names are unique and well formed, streams exist, nobody waits in a circle.
+
+Looks at plain data, not at the model, so that these troubles are told together with all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from frameloom.model.errors import NeedsPerson
+from frameloom.model.names import ALLOWED, check_name
+
+from .problems import Path, shown
+from .words import meant
+
+SECTIONS = {"cameras": "camera", "processors": "processor", "sinks": "sink"}
+RESERVED = ("server",)
+
+Trouble = tuple[Path, str]
+Data = Mapping[str, Any]
+
+
+def check(data: Data, raw: Data) -> Iterator[Trouble]:
+    """All that is wrong across entries, as (place, message). `raw` is what may be repeated: `data` holds secrets."""
+    yield from _names(data)
+    yield from _streams(data, raw)
+    yield from _circles(data)
+
+
+def _names(data: Data) -> Iterator[Trouble]:
+    owners: dict[str, str] = dict.fromkeys(RESERVED, "the web server")
+    for section, what in SECTIONS.items():
+        for name in _section(data, section):
+            if name in owners:
+                yield (section, name), f"the name is taken by {owners[name]}, allowed: a name of its own"
+            elif not _fits(name, what):
+                yield (section, name), f"{what} name: read {shown(name)}, allowed: {ALLOWED}"
+            owners.setdefault(name, f"{section}.{name}")
+
+
+def _fits(name: str, what: str) -> bool:
+    try:
+        check_name(name, what)
+    except NeedsPerson:
+        return False
+    return True
+
+
+def _streams(data: Data, raw: Data) -> Iterator[Trouble]:
+    cameras, processors = _section(data, "cameras"), _section(data, "processors")
+    for section, known in (("processors", {**cameras, **processors}), ("sinks", cameras)):
+        for name, entry in _section(data, section).items():
+            stream = entry.get("stream") if isinstance(entry, dict) else None
+            if isinstance(stream, str) and stream not in known:
+                written = _section(raw, section)[name]["stream"]
+                yield (section, name, "stream"), _unknown_stream(written, known)
+
+
+def _unknown_stream(written: Any, known: Data) -> str:
+    names = ", ".join(shown(name).strip("'") for name in known) or "none, since the site has no camera"
+    return f"read {shown(written)}{meant(str(written), known) or ','} allowed: {names}"
+
+
+def _circles(data: Data) -> Iterator[Trouble]:
+    """Each processor reads one stream, so a circle is found by following it; told once, at its first member."""
+    cameras, processors = _section(data, "cameras"), _section(data, "processors")
+    own = {
+        name: entry for name, entry in processors.items() if isinstance(entry, dict) and name not in cameras
+    }
+    reads = {name: entry.get("stream") for name, entry in own.items()}
+    seen: set[str] = set()
+    for first in reads:
+        trail: list[str] = []
+        name: Any = first
+        while isinstance(name, str) and name in reads and name not in seen:
+            seen.add(name)
+            trail.append(name)
+            name = reads[name]
+        if name in trail:
+            yield _circle(trail[trail.index(name) :])
+
+
+def _circle(members: list[str]) -> Trouble:
+    words = ", ".join(f"{a} reads {b}" for a, b in zip(members, [*members[1:], members[0]], strict=True))
+    return ("processors", members[0], "stream"), f"a circle that no picture ever enters: {words}"
+
+
+def _section(data: Data, section: str) -> Data:
+    entries = data.get(section)
+    return entries if isinstance(entries, dict) else {}

@@ -1,0 +1,72 @@
+"""The workers that a site needs, as the orders that the supervisor takes. The same site gives the same list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from frameloom.model.names import view_of
+from frameloom.model.worker import WorkerSpec
+
+from .model import Processor, Sink, Site, View
+
+CAMERA_HOST = "frameloom.workers.camera:CameraHost"
+PROCESSOR_HOST = "frameloom.workers.processor:ProcessorHost"
+VIEW_HOST = "frameloom.workers.view:ViewHost"
+SERVER_HOST = "frameloom.server.host:ServerHost"
+SERVER = "server"
+
+
+def specs(site: Site) -> list[WorkerSpec]:
+    """One spec per worker, in the order of the file: cameras, their views, processors, sinks, server.
+
+    They hold resolved secrets, so they travel over the supervisor's private sockets only and are never logged.
+    Their `site` is left to the supervisor. What is switched off is in the list too, with `enabled` False, so that
+    it can be started by command.
+    """
+    return [*_cameras(site), *_views(site), *_processors(site), *_sinks(site), *_server(site)]
+
+
+def _cameras(site: Site) -> Iterator[WorkerSpec]:
+    for name, camera in site.cameras.items():
+        config = {"source": camera.source(), "base_dir": str(site.base_dir)}
+        yield WorkerSpec(name, "camera", CAMERA_HOST, config, enabled=camera.enabled)
+
+
+def _views(site: Site) -> Iterator[WorkerSpec]:
+    for name, camera in site.cameras.items():
+        enabled = camera.enabled and camera.view.enabled
+        yield _view(view_of(name), name, camera.view, enabled)
+
+
+def _view(name: str, stream: str, view: View | Sink, enabled: bool) -> WorkerSpec:
+    params = {"quality": view.quality, "max_width": view.max_width, "max_fps": view.max_fps}
+    return WorkerSpec(name, "view", VIEW_HOST, {}, params, (stream,), enabled)
+
+
+def _processors(site: Site) -> Iterator[WorkerSpec]:
+    for name, processor in site.processors.items():
+        yield WorkerSpec(
+            name,
+            "processor",
+            PROCESSOR_HOST,
+            _processor_config(processor, site),
+            dict(processor.params),
+            (processor.stream,),
+            processor.enabled,
+        )
+
+
+def _processor_config(processor: Processor, site: Site) -> dict[str, Any]:
+    config = {"use": processor.use, "base_dir": str(site.base_dir), "policy": processor.policy}
+    return config if processor.hang_s is None else {**config, "hang_s": processor.hang_s}
+
+
+def _sinks(site: Site) -> Iterator[WorkerSpec]:
+    for name, sink in site.sinks.items():
+        yield _view(name, sink.stream, sink, sink.enabled)
+
+
+def _server(site: Site) -> Iterator[WorkerSpec]:
+    config = {"host": site.server.host, "port": site.server.port, "site": site.name}
+    yield WorkerSpec(SERVER, "server", SERVER_HOST, config, enabled=site.server.enabled)
