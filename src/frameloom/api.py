@@ -27,6 +27,7 @@ from frameloom.bus.paths import runtime_root
 from frameloom.bus.subscriber import Stats, Subscription
 from frameloom.control.client import running_sites
 from frameloom.control.lifecycle import Limits
+from frameloom.control.local import LocalPlacement
 from frameloom.control.supervisor import Supervisor
 from frameloom.model.errors import NeedsPerson, SourceLost, SourceMisconfigured, StreamEnded
 from frameloom.model.frame import Frame
@@ -56,7 +57,7 @@ def open(
     source: str | os.PathLike[str] | int,
     *,
     policy: str | None = None,
-    leases: int = 4,
+    leases: int = 8,
     wait_s: float = 30.0,
     **settings: Any,
 ) -> Capture:
@@ -239,7 +240,9 @@ class _Private:
     async def _supervise(self, specs: list[WorkerSpec]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
-            supervisor = Supervisor(self.site, specs, limits=Limits(), on_log=_pass_on)
+            # Workers find the modules that this program finds.
+            placement = LocalPlacement(python_path=[os.path.abspath(folder) for folder in sys.path])
+            supervisor = Supervisor(self.site, specs, limits=Limits(), placement=placement, on_log=_pass_on)
             await supervisor.start()
         except BaseException as error:
             self._ready.set_exception(error)
@@ -275,7 +278,7 @@ def _settings(source: str | os.PathLike[str] | int, settings: dict[str, Any]) ->
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "source"
-        raise SourceMisconfigured(f"{place}: {first['msg']}") from None
+        raise SourceMisconfigured(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
     return found
 
 

@@ -47,6 +47,9 @@ class CommandError(FrameloomError):
         super().__init__(message)
         self.code = code
 
+    def __reduce__(self) -> tuple[type[CommandError], tuple[str, str]]:
+        return type(self), (self.code, str(self))
+
 
 class StreamEnded(FrameloomError):
     """The stream came to its proper end, like a film that was played to its last frame."""

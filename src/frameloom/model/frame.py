@@ -161,9 +161,9 @@ class Frame:
 
     @classmethod
     def from_array(cls, array: Array, *, pixel: PixelFormat | None = None, **times: Any) -> Self:
-        """A private frame from one array: (height, width) uint8 is gray, (height, width, 3) uint8 is BGR.
+        """A private frame from one array: (height, width) uint8 is gray, (height, width, 3) uint8 is BGR or RGB.
 
-        Raises `ValueError` for any other shape or dtype, and says what was read.
+        Its values are full range, 0..255. Raises `ValueError` for any other shape or dtype, and says what was read.
         """
         picture = _picture_of(array, pixel)
         data = np.ascontiguousarray(array).reshape(-1)
@@ -219,6 +219,8 @@ class Frame:
 
     def resized(self, width: int, height: int, pixel: str = "bgr24") -> Array:
         """The picture at another size, in 'bgr24', 'rgb24' (height, width, 3) or 'gray' (height, width), uint8."""
+        if not (1 <= width <= 16384 and 1 <= height <= 16384):
+            raise ValueError(f"size: read {width}x{height}, allowed: 1 to 16384 each")
         return self._convert(pixel, width, height)
 
     @property
@@ -247,6 +249,11 @@ class Frame:
         f = self.format
         return f"<Frame {self.stream!r} #{self.seq} {f.width}x{f.height} {f.pixel} pts {self.pts_ns / 1e9:.3f} s>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of the pixels: a lease cannot travel. The bus is the way to pass frames on without one.
+        times = (self.stream, self.seq, self.pts_ns, self.captured_ns, self.captured_at_ns)
+        return _unpickled, (self.data.copy(), self.format, dict(self.metadata), *times)
+
     def _with(self, data: Array) -> Frame:
         return Frame(
             data,
@@ -266,10 +273,21 @@ class Frame:
         return converted
 
 
+_FROM_ARRAYS = {2: (PixelFormat.GRAY,), 3: (PixelFormat.BGR, PixelFormat.RGB)}
+
+
 def _picture_of(array: Array, pixel: PixelFormat | None) -> PictureFormat:
-    known = {2: PixelFormat.GRAY, 3: PixelFormat.BGR}
-    fits = array.dtype == np.uint8 and array.ndim in known and (array.ndim == 2 or array.shape[2] == 3)
+    allowed = _FROM_ARRAYS.get(array.ndim, ())
+    fits = array.dtype == np.uint8 and allowed and (array.ndim == 2 or array.shape[2] == 3)
     if not fits:
         raise ValueError(f"want (height, width, 3) or (height, width) uint8, got {array.shape} {array.dtype}")
+    if pixel is not None and pixel not in allowed:
+        raise ValueError(f"pixel: read {pixel}, allowed for an array of {array.ndim} dimensions: {', '.join(allowed)}")
     height, width = array.shape[:2]
-    return PictureFormat(pixel or known[array.ndim], width, height)
+    return PictureFormat(pixel or allowed[0], width, height, full_range=True)
+
+
+def _unpickled(data: Array, format: PictureFormat, metadata: dict[str, Any], *times: Any) -> Frame:
+    data.flags.writeable = False
+    names = ("stream", "seq", "pts_ns", "captured_ns", "captured_at_ns")
+    return Frame(data, format, metadata=metadata, **dict(zip(names, times, strict=True)))

@@ -19,7 +19,7 @@ def check_name(name: str, what: str) -> str:
 
 def check_stream(name: str) -> str:
     """Return `name` if it names a stream: a name, or a name and a part, as in 'hall' and 'hall.packets'."""
-    for part in name.split(".", 1):
+    for part in name.split(".", 1) if isinstance(name, str) else [name]:
         check_name(part, "stream")
     return name
 

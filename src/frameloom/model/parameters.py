@@ -78,13 +78,15 @@ class Number(Parameter[float]):
     def __init__(
         self, default: float, *, minimum: float, maximum: float, step: float = 0, unit: str = "", description: str = ""
     ) -> None:
+        if not (math.isfinite(minimum) and math.isfinite(maximum) and minimum <= maximum):
+            raise ValueError(f"range: read {minimum} to {maximum}, allowed: finite numbers, the smaller first")
         self.minimum, self.maximum, self.step = minimum, maximum, step
         super().__init__(default, unit=unit, description=description)
 
     def validate(self, value: Any) -> float:
         try:
             number = float(value) if not isinstance(value, bool) else math.nan
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not self.minimum <= number <= self.maximum:
             raise self.refuse(value)
@@ -92,7 +94,7 @@ class Number(Parameter[float]):
 
     def allowed(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        return f"a number from {self.minimum:g} to {self.maximum:g}{unit}"
+        return f"a number from {_exact(self.minimum)} to {_exact(self.maximum)}{unit}"
 
     def limits(self) -> dict[str, Any]:
         return {"minimum": self.minimum, "maximum": self.maximum, "step": self.step}
@@ -108,10 +110,7 @@ class Integer(Parameter[int]):
         super().__init__(default, unit=unit, description=description)
 
     def validate(self, value: Any) -> int:
-        try:
-            number = int(value) if not isinstance(value, bool) and float(value) == int(value) else None
-        except (TypeError, ValueError, OverflowError):
-            number = None
+        number = _whole(value)
         if number is None or not self.minimum <= number <= self.maximum:
             raise self.refuse(value)
         return number
@@ -194,7 +193,7 @@ class Regions(Parameter[tuple[Polygon, ...]]):
             polygons = tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in value)
         except (TypeError, ValueError):
             raise self.refuse(value) from None
-        if not all(self._is_polygon(polygon) for polygon in polygons):
+        if len(polygons) > 100 or not all(self._is_polygon(polygon) for polygon in polygons):
             raise self.refuse(value)
         return polygons
 
@@ -213,14 +212,20 @@ def declared(owner: type) -> dict[str, Parameter[Any]]:
     """The parameters of a processor class by name, base classes first, in the order of declaration."""
     found: dict[str, Parameter[Any]] = {}
     for cls in reversed(owner.__mro__):
-        found.update({k: v for k, v in vars(cls).items() if isinstance(v, Parameter)})
+        for name, value in vars(cls).items():
+            if isinstance(value, Parameter):
+                found[name] = value
+            else:
+                found.pop(name, None)  # a subclass fixed it
     return found
 
 
 def from_declaration(data: Mapping[str, Any]) -> Parameter[Any]:
-    """The parameter that `declaration()` described; raises `ParameterError` for a type nobody knows."""
-    rest = {k: v for k, v in data.items() if k not in ("name", "type", "default")}
-    parameter = _build(str(data.get("type")), data.get("default"), rest)
+    """The parameter that `declaration()` described; raises `ParameterError` for a type nobody knows.
+
+    What a later version may have added to a declaration is passed over.
+    """
+    parameter = _build(data)
     parameter.name = str(data["name"])
     parameter.default = parameter.validate(parameter.default)
     return parameter
@@ -238,13 +243,41 @@ def validate_all(parameters: Mapping[str, Parameter[Any]], values: Mapping[str, 
 _TYPES: dict[str, type[Parameter[Any]]] = {
     cls.type_name: cls for cls in (Number, Integer, Toggle, Choice, Text, Regions)
 }
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "number": ("minimum", "maximum", "step"),
+    "integer": ("minimum", "maximum"),
+    "choice": ("choices",),
+    "text": ("longest",),
+}
 
 
-def _build(type_name: str, default: Any, rest: dict[str, Any]) -> Parameter[Any]:
+def _build(data: Mapping[str, Any]) -> Parameter[Any]:
+    type_name = str(data.get("type"))
     if type_name not in _TYPES:
         raise ParameterError(f"parameter type: read {type_name!r}, allowed: {', '.join(_TYPES)}")
-    if type_name == "integer":
-        rest.pop("step", None)
-    if type_name == "choice":
-        rest["choices"] = tuple(rest["choices"])
-    return _TYPES[type_name](default, **rest)
+    known = ("unit", "description", *_OPTIONS.get(type_name, ()))
+    options = {name: data[name] for name in known if name in data}
+    if "choices" in options:
+        options["choices"] = tuple(options["choices"])
+    return _TYPES[type_name](data.get("default"), **options)
+
+
+def _whole(value: Any) -> int | None:
+    """`value` as a whole number without a detour that loses digits; None if it is none."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return int(value) if isinstance(value, int | str) or value == int(value) else None
+    except (TypeError, ValueError, OverflowError):
+        return _whole_of_text(value)
+
+
+def _whole_of_text(value: Any) -> int | None:
+    try:
+        return int(float(value)) if isinstance(value, str) and float(value).is_integer() else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _exact(number: float) -> str:
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)

@@ -6,7 +6,7 @@ This page is the core idea. What runs them is `frameloom.workers`, what connects
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from .frame import Frame
 from .packet import Packet, PacketFormat
@@ -44,11 +44,18 @@ class Processor:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.parameters = declared(cls)
+        if taken := sorted(cls.parameters.keys() & vars(Processor).keys()):
+            raise TypeError(f"{cls.__name__}.{taken[0]}: a parameter may not have a name that Processor itself uses")
+
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        # Here and not in __init__, so that a subclass that forgets super().__init__() still has its defaults.
+        self = super().__new__(cls)
+        self._values = {name: parameter.default for name, parameter in cls.parameters.items()}
+        return self
 
     def __init__(self, **values: Any) -> None:
         """`values` are parameters by name; raises `ParameterError` for what is unknown or unfit."""
-        defaults = {name: parameter.default for name, parameter in self.parameters.items()}
-        self._values: dict[str, Any] = defaults | validate_all(self.parameters, values)
+        self._values: dict[str, Any] = {**self._values, **validate_all(self.parameters, values)}
 
     def start(self) -> None:
         """Called once in the worker, before the first frame; load models here."""
@@ -60,8 +67,9 @@ class Processor:
     def changed(self, names: frozenset[str]) -> None:
         """Called between two frames, after the named parameters have taken new values."""
 
-    def stop(self) -> None:
-        """Called once, after the last frame; let go of what `start` took. May return late events as `process` does."""
+    def stop(self) -> Mapping[str, Any] | None:
+        """Called once, after the last frame; let go of what `start` took. May return late values as `process` does."""
+        return None
 
     def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Take new parameter values, all or none; returns the canonical ones. For the worker that hosts this."""

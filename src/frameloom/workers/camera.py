@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from frameloom.bus.publisher import FramePublisher, PacketPublisher
-from frameloom.model.clock import SystemClock
+from frameloom.model.clock import NS_PER_S, SystemClock
+from frameloom.model.errors import SourceMisconfigured
 from frameloom.model.names import packets_of
 from frameloom.model.packet import Packet, PacketFormat
 from frameloom.model.stages import Source
@@ -37,11 +39,13 @@ class CameraHost(Host):
         self._inbox = Inbox(link.stop_fd)
         self._arrived, self._decoded = Meter(), Meter()
         self._state, self._detail = State.STARTING, "connecting"
-        self._losses = 0
+        self._complaint = ""
+        self._over = threading.Event()
+        self._sessions = Reconnecting(self._open, self._clock, self._over, self._tell)
         self._decode_errors = 0
+        self._picture_due_ns = 0  # 0: nobody waits for one
         self._backlog = Backlog()
         self._decoder: Decoder | None = None
-        self._source: Source | None = None
         can_wait = self._settings.pace == "unpaced"
         self._packets = PacketPublisher(packets_of(spec.name), site=spec.site, can_wait=can_wait)
         self._frames = FramePublisher(spec.name, site=spec.site, can_wait=can_wait)
@@ -50,8 +54,8 @@ class CameraHost(Host):
         self._can_wait = can_wait
 
     def run(self) -> None:
-        sessions = Reconnecting(self._open, self._clock, self.link.stopping, self._tell)
-        for format, packets in sessions:
+        threading.Thread(target=self._wake_source_at_stop, name="stop", daemon=True).start()
+        for format, packets in self._sessions:
             self._begin(format)
             for packet in packets:
                 self._wait_for_readers()
@@ -59,6 +63,8 @@ class CameraHost(Host):
                     break
                 self._take(packet)
             self._stop_decoding()
+        if self._complaint:
+            raise SourceMisconfigured(self._complaint)
         self._finish()
 
     def report(self) -> WorkerReport:
@@ -69,7 +75,7 @@ class CameraHost(Host):
             self._detail,
             fps=meter.fps(),
             frames=self._arrived.count,
-            dropped=getattr(self._source, "dropped", 0),
+            dropped=getattr(self._sessions.source, "dropped", 0),
             latency_ms=meter.latency_ms(),
             streams={
                 self._frames.stream: _described("frames", self._frames),
@@ -79,7 +85,7 @@ class CameraHost(Host):
                 "decoding": decoding,
                 "decoded": self._decoded.count,
                 "decode_errors": self._decode_errors + (self._decoder.errors if self._decoder else 0),
-                "losses": self._losses,
+                "losses": self._sessions.losses,
                 **self._backlog.describe(),
             },
         )
@@ -87,22 +93,29 @@ class CameraHost(Host):
     # --- the source ---
 
     def _open(self) -> Source:
-        self._source = open_source(self.spec.name, self._settings, self._clock)
-        return self._source
+        return open_source(self.spec.name, self._settings, self._clock)
 
     def _tell(self, state: str, detail: str, wait_s: float) -> None:
-        """What `Reconnecting` is doing about the source."""
-        self._state = State.RUNNING if state == "running" else State.DEGRADED
-        if state != "running":
-            self._losses += 1
+        """What `Reconnecting` is doing about the source; called in the main thread."""
+        if state == "misconfigured" and self.spec.config.get("give_up"):
+            self._complaint = detail
+            self._over.set()
+        elif state in ("lost", "misconfigured"):
             self._frames.forget()  # the last picture is no longer the present
-        self._detail = f"{detail}; trying again in {wait_s:g} s" if wait_s else detail
+            self._state, self._detail = State.DEGRADED, f"{detail}; trying again in {max(0.1, wait_s):.2g} s"
+        elif state == "running":
+            self._state, self._detail = State.RUNNING, ""
         self.link.wake()
+
+    def _wake_source_at_stop(self) -> None:
+        """A source that waits for its camera is woken, so that stopping does not take as long as its patience."""
+        self.link.stopping.wait()
+        self._over.set()
+        self._sessions.close()
 
     def _begin(self, format: PacketFormat) -> None:
         self._backlog = Backlog(format)
-        self._state, self._detail = State.RUNNING, ""
-        self.link.wake()
+        self._picture_due_ns = 0
 
     def _take(self, packet: Packet) -> None:
         self._packets.publish(packet)
@@ -110,8 +123,9 @@ class CameraHost(Host):
         if self._frames.wanted:
             with self.link.busy():
                 self._decode(packet)
-        elif self._decoder is not None:
+        else:
             self._stop_decoding()
+            self._sessions.good()
         self._backlog.add(packet)
 
     def _finish(self) -> None:
@@ -147,8 +161,20 @@ class CameraHost(Host):
         if self._decoder is None:
             self._start_decoding()
         assert self._decoder is not None
-        for picture in self._decoder.decode(packet):
+        pictures = self._decoder.decode(packet)
+        for picture in pictures:
             self._publish(picture)
+        self._judge(bool(pictures), packet.captured_ns)
+
+    def _judge(self, seen: bool, now_ns: int) -> None:
+        """Packets of which no picture can be made, for as long as silence may last, are a lost camera too."""
+        if seen:
+            self._sessions.good()
+        if seen or not self._picture_due_ns:
+            self._picture_due_ns = now_ns + round(self._settings.silence_s * NS_PER_S)
+        elif now_ns > self._picture_due_ns:
+            self._picture_due_ns = 0
+            self._sessions.lose(f"{self.spec.name!r}: no picture could be made for {self._settings.silence_s:g} s")
 
     def _start_decoding(self) -> None:
         """From the newest key frame on, so that a newcomer's first frame is the present one and not the next key frame."""
@@ -165,6 +191,7 @@ class CameraHost(Host):
         self._decode_errors += self._decoder.errors
         self._decoder.close()
         self._decoder = None
+        self._picture_due_ns = 0
 
     def _publish(self, picture: Picture) -> None:
         slot = self._frames.reserve(picture.format)

@@ -7,6 +7,7 @@ does not belong here.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -63,14 +64,21 @@ def to_line(message: Mapping[str, Any]) -> bytes:
 
 
 def from_line(line: bytes) -> dict[str, Any]:
-    """The message in `line`; raises `PeerError` if it is not a JSON object."""
+    """The message in `line`, which `to_line` can write again; raises `PeerError` if it is not a JSON object."""
     try:
-        message = json.loads(line)
+        message = json.loads(line, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError) as error:
         raise PeerError(f"want a line with a JSON object, read {_excerpt(line)}: {error}") from None
     if not isinstance(message, dict):
         raise PeerError(f"want a line with a JSON object, read {_excerpt(line)}")
     return message
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no number of JSON")
+    return number
 
 
 def _excerpt(line: bytes) -> str:

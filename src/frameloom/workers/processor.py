@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from frameloom.bus.publisher import ResultPublisher
 from frameloom.bus.subscriber import Subscription
@@ -23,6 +23,16 @@ _WAITING_S = 2.0  # without a frame for so long, the worker says that it waits
 _ENDING_S = 10.0  # how long readers may take to fetch the last results of a film
 
 
+class _Times(NamedTuple):
+    """What a result says of its frame; the frame itself is not kept, for its lease."""
+
+    source: str
+    frame_seq: int
+    pts_ns: int
+    captured_ns: int
+    captured_at_ns: int
+
+
 class ProcessorHost(Host):
     """config: `use` (see `frameloom.processors.resolve`), `base_dir`, `policy` ('latest' or 'every')."""
 
@@ -36,6 +46,7 @@ class ProcessorHost(Host):
         self._meter = Meter()
         self._started = False
         self._waiting = False
+        self._last_frame: _Times | None = None
         policy = spec.config.get("policy", "latest")
         self._frames = Subscription(spec.streams[0], site=spec.site, policy=policy, client=spec.name)
         self._results = ResultPublisher(spec.name, site=spec.site)
@@ -104,19 +115,13 @@ class ProcessorHost(Host):
         self._wait_for_readers()
         with self.link.busy():
             values = self._processor.process(frame)
+        self._last_frame = _Times(frame.stream, frame.seq, frame.pts_ns, frame.captured_ns, frame.captured_at_ns)
         if values is not None:
-            self._publish(frame, values)
+            self._publish(self._last_frame, values)
         self._meter.tick(frame.captured_ns)
 
-    def _publish(self, frame: Frame, values: Mapping[str, Any]) -> None:
-        self._results.publish(
-            values,
-            source=frame.stream,
-            frame_seq=frame.seq,
-            pts_ns=frame.pts_ns,
-            captured_ns=frame.captured_ns,
-            captured_at_ns=frame.captured_at_ns,
-        )
+    def _publish(self, frame: _Times, values: Mapping[str, Any]) -> None:
+        self._results.publish(values, **frame._asdict())
 
     def _wait_for_readers(self) -> None:
         """A film waits for whoever wants every result of it; a camera waits for nobody."""
@@ -132,7 +137,9 @@ class ProcessorHost(Host):
 
     def _finish(self, ended: bool) -> None:
         with self.link.busy():
-            self._processor.stop()
+            late = self._processor.stop()
+        if late is not None and self._last_frame is not None:
+            self._publish(self._last_frame, late)
         if ended:
             self._wait_for_readers()
             self._results.end()
