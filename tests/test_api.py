@@ -64,7 +64,8 @@ def test_kept_frames_never_change(film: Path) -> None:
     with frameloom.open(film) as capture:
         kept = list(capture)
     assert [read_counter(frame.gray) for frame in kept] == list(range(FRAMES))
-    assert any(frame.shared for frame in kept) and any(not frame.shared for frame in kept)
+    assert any(frame.shared for frame in kept)
+    assert any(not frame.shared for frame in kept)
     assert all(not frame.gray.flags.writeable for frame in kept)
 
 
@@ -83,7 +84,8 @@ def test_slow_reader_of_a_camera_gets_the_newest(film: Path) -> None:
             for _ in range(20):
                 assert other.get(30) is not None
         late = capture.get(30)
-        assert late is not None and late.seq - first.seq > 10
+        assert late is not None
+        assert late.seq - first.seq > 10
         assert capture.stats.dropped == late.seq - first.seq - 1
 
 
@@ -175,7 +177,8 @@ def test_program_that_ends_leaves_nothing(film: Path, tmp_path: Path, number: si
     )
     before = set(os.listdir("/dev/shm"))
     program = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert program.stdout and program.stderr
+    assert program.stdout
+    assert program.stderr
     program.stdout.readline()
     workers = psutil.Process(program.pid).children(recursive=True)
     assert len(workers) == 1

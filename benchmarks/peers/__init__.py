@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.uint8]
 
-WAYS = ("frameloom_bus", "iceoryx2_pubsub", "shm_semaphore", "unix_socket", "zmq_push", "mp_queue", "ray_store")
+WAYS = (
+    "frameloom_bus",
+    "iceoryx2_pubsub",
+    "shm_semaphore",
+    "unix_socket",
+    "zmq_push",
+    "mp_queue",
+    "ray_store",
+)
 DEPTH = 2  # pictures that may wait for a reader, beside the one it works on: the same for every way
 
 

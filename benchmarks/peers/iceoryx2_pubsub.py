@@ -37,7 +37,9 @@ class _Services:
     def __init__(self, run: Run) -> None:
         iox2.set_log_level(iox2.LogLevel.Error)
         builder = iox2.NodeBuilder.new().config(configuration(run.folder))
-        self.node = builder.signal_handling_mode(iox2.SignalHandlingMode.Disabled).create(iox2.ServiceType.Ipc)
+        self.node = builder.signal_handling_mode(iox2.SignalHandlingMode.Disabled).create(
+            iox2.ServiceType.Ipc
+        )
         self.nbytes = run.nbytes + _HEAD
         self._array = ctypes.c_uint8 * self.nbytes
         self.pictures = self._pictures(run.readers)
@@ -47,7 +49,9 @@ class _Services:
         return self.node.service_builder(iox2.ServiceName.new(name))
 
     def _pictures(self, readers: int) -> Any:
-        builder = self._service("pictures").publish_subscribe(_Bytes).payload_alignment(iox2.Alignment.new(_HEAD))
+        builder = (
+            self._service("pictures").publish_subscribe(_Bytes).payload_alignment(iox2.Alignment.new(_HEAD))
+        )
         builder = builder.enable_safe_overflow(False).subscriber_max_buffer_size(DEPTH).history_size(0)
         return builder.subscriber_max_borrowed_samples(2).max_subscribers(readers).open_or_create()
 

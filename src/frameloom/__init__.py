@@ -41,7 +41,7 @@ _HOMES = {
     "model.stages": ("Processor",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - the names are checked by a test
+__all__ = sorted(_HOME_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -70,8 +70,8 @@ def open(
     wait_s    how long to wait for the first frame; a source that is lost later is waited for without end
     settings  as for a camera in site.yaml: transport='udp', loop=True, pace='realtime', width=1280, ...
 
-    Reading raises `SourceMisconfigured` if a person must change something (wrong password, no such file), `SourceLost` if
-    no first frame has come within `wait_s` seconds. Close it, or use it as a context manager.
+    Reading raises `SourceMisconfigured` if a person must change something (wrong password, no such file), and
+    `SourceLost` if no first frame has come within `wait_s` seconds. Close it, or use it as a context manager.
     """
     found = _settings(source, settings)
     film = found.kind is Kind.FILE or found.pace == "unpaced"
@@ -90,8 +90,8 @@ def run(
 
     A film gives every result, as fast as the machine allows, and then ends; a camera gives them as they come. The
     class must be importable: defined in a module, or at the top of the script that runs (whose own work then stands
-    under `if __name__ == "__main__":`). Raises as `open` does, and `NeedsPerson` with the traceback if the processor cannot
-    be started.
+    under `if __name__ == "__main__":`). Raises as `open` does, and `NeedsPerson` with the traceback if the processor
+    cannot be started.
     """
     found = _settings(source, settings)
     policy = "latest" if found.pace != "unpaced" else "every"
@@ -176,7 +176,8 @@ class _Reader:
             if until_s is not None and now_s >= until_s:
                 return None
             if self._deadline_s is not None and now_s >= self._deadline_s:
-                raise SourceLost(f"no first frame within {self._wait_s:g} s: {self._private.state(_CAMERA)[1] or 'no answer'}")
+                why = self._private.state(_CAMERA)[1] or "no answer"
+                raise SourceLost(f"no first frame within {self._wait_s:g} s: {why}")
 
     def _patience_s(self, until_s: float | None) -> float | None:
         limits = [limit for limit in (until_s, self._deadline_s) if limit is not None]
@@ -198,7 +199,9 @@ class _Private:
         self._ready: Future[None] = Future()
         self._stop: asyncio.Event | None = None
         # The kernel ends the workers with this thread, whatever happens to the program.
-        self._thread = threading.Thread(target=self._run, args=(list(specs),), name=f"site {self.site}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(list(specs),), name=f"site {self.site}", daemon=True
+        )
         self._thread.start()
         self._ready.result()
         self._finalizer = weakref.finalize(self, _forget_folder, self.site)
@@ -240,8 +243,7 @@ class _Private:
     async def _supervise(self, specs: list[WorkerSpec]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
-            # Workers find the modules that this program finds.
-            placement = LocalPlacement(python_path=[os.path.abspath(folder) for folder in sys.path])
+            placement = LocalPlacement(python_path=_our_path())
             supervisor = Supervisor(self.site, specs, limits=Limits(), placement=placement, on_log=_pass_on)
             await supervisor.start()
         except BaseException as error:
@@ -293,8 +295,14 @@ def _importable(processor: type[Processor]) -> str:
         return f"{processor.__module__}:{processor.__qualname__}"
     script = getattr(sys.modules["__main__"], "__file__", None)
     if not script or not os.path.isfile(script):
-        raise NeedsPerson(f"processor {processor.__qualname__}: put it into a file, so that a worker process can load it")
+        name = processor.__qualname__
+        raise NeedsPerson(f"processor {name}: put it into a file, so that a worker process can load it")
     return f"{os.path.abspath(script)}:{processor.__qualname__}"
+
+
+def _our_path() -> list[str]:
+    """Workers find the modules that this program finds."""
+    return [os.path.abspath(folder) for folder in sys.path]
 
 
 def _only_site() -> str:

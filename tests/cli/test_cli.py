@@ -18,7 +18,9 @@ from tests.journey.running import RunningSite, running_site
 def frameloom(*arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "frameloom", *arguments]
     environment = {**os.environ, **env}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd, env=environment, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=cwd, env=environment, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +52,14 @@ def test_status_in_words_and_json(site: RunningSite) -> None:
     for name in ("hall", "hall.view", "motion", "broken", "server"):
         assert f"\n{name} " in words.stdout
     told = json.loads(frameloom("status", "--json").stdout)
-    assert told["site"] == "words" and told["workers"]["hall"]["kind"] == "camera"
+    assert told["site"] == "words"
+    assert told["workers"]["hall"]["kind"] == "camera"
 
 
 def test_last_error_with_traceback_is_kept(site: RunningSite) -> None:
     told = json.loads(frameloom("status", "--json").stdout)["workers"]["broken"]["last_error"]
-    assert "this one is broken" in told["message"] and "broken.py" in told["traceback"]
+    assert "this one is broken" in told["message"]
+    assert "broken.py" in told["traceback"]
     assert "this one is broken" in frameloom("logs", "broken").stdout
 
 
@@ -84,24 +88,31 @@ def test_set_start_stop_restart(site: RunningSite) -> None:
         (("logs", "motion", "--lines", "0"), 2, "greater than or equal to 1"),
     ],
 )
-def test_wrong_words_are_answered(site: RunningSite, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_wrong_words_are_answered(
+    site: RunningSite, arguments: tuple[str, ...], code: int, words: str
+) -> None:
     done = frameloom(*arguments)
-    assert words in " ".join(done.stderr.split()) and done.returncode == code
+    assert words in " ".join(done.stderr.split())
+    assert done.returncode == code
     assert "Traceback" not in done.stderr
 
 
 def test_no_site_at_all(runtime_dir: Path, tmp_path: Path) -> None:
     done = frameloom("status", cwd=tmp_path)
-    assert done.returncode == 3 and "no site is running; start one with: frameloom up" in done.stderr
+    assert done.returncode == 3
+    assert "no site is running; start one with: frameloom up" in done.stderr
     done = frameloom("up", cwd=tmp_path)
-    assert done.returncode == 1 and "frameloom init" in done.stderr and "--demo" in done.stderr
+    assert done.returncode == 1
+    assert "frameloom init" in done.stderr
+    assert "--demo" in done.stderr
 
 
 def test_init_then_check(runtime_dir: Path, tmp_path: Path) -> None:
     assert frameloom("init", cwd=tmp_path).returncode == 0
     assert "site.yaml" in frameloom("init", cwd=tmp_path).stderr  # an existing one is not touched
     done = frameloom("check", cwd=tmp_path)
-    assert done.returncode == 0 and "good" in done.stdout
+    assert done.returncode == 0
+    assert "good" in done.stdout
 
 
 def test_check_says_line_read_and_allowed(tmp_path: Path) -> None:
@@ -111,24 +122,32 @@ def test_check_says_line_read_and_allowed(tmp_path: Path) -> None:
     )
     done = frameloom("check", cwd=tmp_path)
     assert done.returncode == 1
-    assert "site.yaml:2" in done.stderr and "trasport" in done.stderr and "transport" in done.stderr
+    assert "site.yaml:2" in done.stderr
+    assert "trasport" in done.stderr
+    assert "transport" in done.stderr
     (tmp_path / "site.yaml").write_text((tmp_path / "site.yaml").read_text().replace(", trasport: udp", ""))
     done = frameloom("check", cwd=tmp_path)
-    assert done.returncode == 1 and "site.yaml:7" in done.stderr and "read 999" in done.stderr
+    assert done.returncode == 1
+    assert "site.yaml:7" in done.stderr
+    assert "read 999" in done.stderr
 
 
 def test_devices_and_doctor(runtime_dir: Path) -> None:
     assert frameloom("devices").returncode == 0
     assert isinstance(json.loads(frameloom("devices", "--json").stdout), list)
     findings = json.loads(frameloom("doctor", "--json").stdout)
-    assert {"Python", "packages", "shared memory", "runtime folder"} <= {finding["what"] for finding in findings}
+    assert {"Python", "packages", "shared memory", "runtime folder"} <= {
+        finding["what"] for finding in findings
+    }
     assert all(finding["advice"] for finding in findings if finding["verdict"] == "bad")
 
 
 def test_doctor_sees_a_folder_that_others_may_enter(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     done = frameloom("doctor", FRAMELOOM_RUNTIME_DIR=str(tmp_path))
-    assert done.returncode == 1 and "BAD   runtime folder" in done.stdout and "0700" in done.stdout
+    assert done.returncode == 1
+    assert "BAD   runtime folder" in done.stdout
+    assert "0700" in done.stdout
 
 
 def test_helps_without_loading_a_codec() -> None:

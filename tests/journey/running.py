@@ -69,7 +69,13 @@ class RunningSite:
 
     def wait_worker(self, name: str, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """Wait until the state of a worker is as `good` says."""
-        return wait_until(lambda: (w := self.worker(name)) and (w if good(w) else None), lambda: f"{name}: {self.worker(name)}")
+
+        def look() -> dict[str, Any] | None:
+            worker = self.worker(name)
+            return worker if good(worker) else None
+
+        found: dict[str, Any] = wait_until(look, lambda: f"{name}: {self.worker(name)}")
+        return found
 
     def wait_state(self, name: str, *states: str) -> dict[str, Any]:
         return self.wait_worker(name, lambda worker: worker["state"] in states)

@@ -69,7 +69,9 @@ def test_fifty_random_kills(tmp_path: Path, runtime_dir: Path, cameras: RtspServ
             watcher.over = True
             watcher.join(30)
         for name, watcher in watchers.items():
-            assert len(watcher.breaks) <= killed.count(name), f"{name}: {watcher.breaks}, killed {killed.count(name)}"
+            assert len(watcher.breaks) <= killed.count(name), (
+                f"{name}: {watcher.breaks}, killed {killed.count(name)}"
+            )
             assert watcher.unreadable == 0, f"{name}: {watcher.unreadable} pictures were torn"
         children = psutil.Process(site.process.pid).children(recursive=True)
         assert len(children) == len(site.pids())
@@ -103,5 +105,3 @@ def _site(cameras: RtspServer) -> str:
     lines += ["processors:"]
     lines += [f"  {name}-motion: {{use: motion, stream: {name}}}" for name in CAMERAS[:2]]
     return "\n".join(lines) + "\n"
-
-

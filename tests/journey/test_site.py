@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -42,7 +43,9 @@ def site_file(folder: Path, cameras: RtspServer) -> Path:
 @pytest.fixture
 def site(tmp_path: Path, runtime_dir: Path, cameras: RtspServer):
     with running_site(site_file(tmp_path, cameras), name="journey") as running:
-        running.wait_worker("motion", lambda worker: bool(worker["report"]) and worker["report"]["frames"] > 0)
+        running.wait_worker(
+            "motion", lambda worker: bool(worker["report"]) and worker["report"]["frames"] > 0
+        )
         yield running
 
 
@@ -55,13 +58,15 @@ def get(url: str) -> bytes:
 def test_picture_crosses_four_processes(site: RunningSite) -> None:
     """RTSP to JPEG: camera, processor, view and server are processes of their own, and all do their part."""
     jpeg = get(f"{site.url}/streams/one/snapshot.jpg")
-    assert jpeg[:2] == b"\xff\xd8" and jpeg[-2:] == b"\xff\xd9"
+    assert jpeg[:2] == b"\xff\xd8"
+    assert jpeg[-2:] == b"\xff\xd9"
     streams = json.loads(get(f"{site.url}/api/streams"))
     assert [stream["name"] for stream in streams] == ["one"]
     assert streams[0]["state"] == "running"
     assert streams[0]["processors"]["motion"]["report"]["frames"] > 0
     pids = site.pids()
-    assert set(pids) == {"one", "one.view", "motion", "server"} and len(set(pids.values())) == 4
+    assert set(pids) == {"one", "one.view", "motion", "server"}
+    assert len(set(pids.values())) == 4
 
 
 def test_results_belong_to_frames(site: RunningSite, runtime_dir: Path) -> None:
@@ -69,19 +74,23 @@ def test_results_belong_to_frames(site: RunningSite, runtime_dir: Path) -> None:
         seen = [results.get(30) for _ in range(10)]
     assert [result.seq for result in seen] == list(range(seen[0].seq, seen[0].seq + 10))
     assert all(result.source == "one" and 0 <= result["score"] <= 1 for result in seen)
-    assert all(b.frame_seq > a.frame_seq for a, b in zip(seen, seen[1:], strict=False))
+    assert all(b.frame_seq > a.frame_seq for a, b in itertools.pairwise(seen))
 
 
 def test_parameter_changes_between_two_frames(site: RunningSite, tmp_path: Path) -> None:
     """No frame is lost, no worker restarted, the file says it, comments kept."""
     before = site.worker("motion")
     answer = site.call("set", name="motion", values={"threshold": "40"})
-    assert answer["values"] == {"threshold": 40} and answer["live"] and answer["stored"]
+    assert answer["values"] == {"threshold": 40}
+    assert answer["live"]
+    assert answer["stored"]
     after = site.worker("motion")
     assert after["report"]["values"]["threshold"] == 40
     assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
     text = (tmp_path / "site.yaml").read_text()
-    assert "threshold: 40" in text and "# levels" in text and "# the first camera" in text
+    assert "threshold: 40" in text
+    assert "# levels" in text
+    assert "# the first camera" in text
 
 
 def test_wrong_value_is_refused_in_words(site: RunningSite) -> None:
@@ -89,7 +98,9 @@ def test_wrong_value_is_refused_in_words(site: RunningSite) -> None:
         call("journey", "set", name="motion", values={"threshold": 900})
 
 
-def test_edited_file_changes_only_what_it_says(site: RunningSite, tmp_path: Path, cameras: RtspServer) -> None:
+def test_edited_file_changes_only_what_it_says(
+    site: RunningSite, tmp_path: Path, cameras: RtspServer
+) -> None:
     pids = site.pids()
     file = tmp_path / "site.yaml"
     text = file.read_text().replace("threshold: 25", "threshold: 33")
@@ -112,7 +123,8 @@ def test_lost_camera_is_told_and_comes_back(site: RunningSite, cameras: RtspServ
     cameras["one"].drop()
     lost = site.wait_state("one", "degraded")
     told = lost["detail"] or lost["report"]["detail"]
-    assert "trying again in" in told and "rtsp://" not in told
+    assert "trying again in" in told
+    assert "rtsp://" not in told
     cameras.accept()
     site.wait_state("one", "running")
     frames = site.worker("motion")["report"]["frames"]

@@ -89,7 +89,8 @@ def test_end_of_the_film_ends_results_after_the_late_one() -> None:
             host.show(number)
         host.frames.end()
         values = [host.result().values for _ in range(6)]
-        assert values[-1] == {"late": True} and values[4]["plus"] == 0
+        assert values[-1] == {"late": True}
+        assert values[4]["plus"] == 0
         with pytest.raises(StreamEnded):
             host.results.get(30)
     finally:
@@ -116,7 +117,9 @@ def test_film_that_ends_in_motion_gets_its_end_event(tmp_path: Path) -> None:
     events = [event for result in frameloom.run(_motion(), path) for event in result["events"]]
     phases = [(event["phase"], event["id"]) for event in events]
     starts = [id for phase, id in phases if phase == "start"]
-    assert moving and starts and sorted(starts) == sorted(id for phase, id in phases if phase == "end")
+    assert moving
+    assert starts
+    assert sorted(starts) == sorted(id for phase, id in phases if phase == "end")
 
 
 def _motion() -> type[frameloom.Processor]:

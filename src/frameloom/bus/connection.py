@@ -8,6 +8,7 @@ reuses a dead reader's blocks at once.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import weakref
 from collections import deque
@@ -26,7 +27,8 @@ from .protocol import Kind
 
 _DEFERRED = 1  # leases that may wait for the next WANT instead of a message of their own
 Key = tuple[int, int]
-_lingering: set[Any] = set()  # left by their subscriptions, kept alive by the frames that somebody still holds
+# Left by their subscriptions, kept alive by the frames that somebody still holds.
+_lingering: set[Any] = set()
 
 
 class _Lease(weakref.ref[Array]):
@@ -60,21 +62,38 @@ class Connection:
         self.kind: Kind | None = None
         self.info: dict[str, Any] = {}
         self.epoch: Epoch | None = None
+        self._epoch_used = False
         self.leases: dict[Key, _Lease] = {}
         self._returned: deque[Key] = deque()
         self._leaving = False
         forks.close_in_child(self, self._close_descriptors)
 
+    def take_welcome(self, message: bytes) -> None:
+        """The publisher has taken us. Raises `PeerError` if it does so twice."""
+        if self.kind is not None:
+            raise PeerError("WELCOME: read a second one")
+        self.kind, self.info = protocol.unpack_welcome(message)
+
     def take_epoch(self, message: bytes, fd: int) -> None:
-        """A new geometry: later items live in this memory. Arrays in the old one stay valid."""
-        number, size, body = protocol.unpack_epoch(message)
-        memory = MappedMemory(fd, size)
+        """A new geometry: later items live in this memory. Arrays in the old one stay valid. Takes over `fd`."""
         try:
-            picture = PictureFormat.from_json(body) if self.kind is Kind.FRAMES else None
-            packets = PacketFormat.from_json(body) if self.kind is Kind.PACKETS else None
-        except (KeyError, TypeError, ValueError) as error:
+            number, size, body = protocol.unpack_epoch(message)
+            if self.epoch and (number <= self.epoch.number or not self._epoch_used):
+                raise PeerError(f"EPOCH: {number} does not follow {self.epoch.number}, or that had no item")
+            picture, packets = self._format(body)
+        except PeerError:
+            os.close(fd)
+            raise
+        self.epoch = Epoch(number, MappedMemory(fd, size), picture, packets)
+        self._epoch_used = False
+
+    def _format(self, body: dict[str, Any]) -> tuple[PictureFormat | None, PacketFormat | None]:
+        try:
+            if self.kind is Kind.FRAMES:
+                return PictureFormat.from_json(body), None
+            return None, PacketFormat.from_json(body) if self.kind is Kind.PACKETS else None
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise PeerError(f"EPOCH: not understood: {error!r}") from None
-        self.epoch = Epoch(number, memory, picture, packets)
 
     def lease(self, header: protocol.ItemHeader) -> Array:
         """A read-only 1-D view of the item's block, whose life is the lease. Raises `PeerError` if it lies outside."""
@@ -83,6 +102,7 @@ class Connection:
             raise PeerError(f"ITEM: epoch {header.epoch} was not announced")
         if header.offset + header.length > len(epoch.memory.map):
             raise PeerError(f"ITEM: {header.length} bytes at {header.offset} lie outside the memory")
+        self._epoch_used = True
         array: Array = np.frombuffer(epoch.memory.map, np.uint8, header.length, header.offset)
         key = (header.epoch, header.block)
         lease = _Lease(array, _over)
@@ -105,9 +125,11 @@ class Connection:
         with contextlib.suppress(IndexError):
             while True:
                 returned.append(self._returned.popleft())
+        if not (credits or returned):
+            return True
         message = protocol.pack_want(credits, returned) if returned or credits != 1 else protocol.WANT_ONE
         try:
-            self.sock.send(message)
+            self.sock.send(message, socket.MSG_NOSIGNAL)
             return True
         except BlockingIOError:
             self._returned.extendleft(returned)
@@ -118,13 +140,21 @@ class Connection:
     def leave(self) -> None:
         """No more items. Closes now, or when the last lease has come back."""
         self._leaving = True
+        self._return_the_dead()
         if self.leases:
             _lingering.add(self)
             with contextlib.suppress(OSError):
-                self.sock.send(protocol.pack_bye())
+                self.sock.send(protocol.pack_bye(), socket.MSG_NOSIGNAL)
             self.want(0)
         if not self.leases:
             self._close_descriptors()
+
+    def _return_the_dead(self) -> None:
+        # Where frames and their subscription die together, in a cycle, Python calls no `_over` for the frames.
+        for key in list(self.leases):
+            lease = self.leases.get(key)
+            if lease is not None and lease() is None:
+                self.give_back(key)
 
     def _close_descriptors(self) -> None:
         self.sock.close()

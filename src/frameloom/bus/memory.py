@@ -22,6 +22,11 @@ _SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0) |
 _PAGE = mmap.PAGESIZE
 
 
+def whole_pages(size: int) -> int:
+    """`size` bytes rounded up to the system's pages."""
+    return -(-size // _PAGE) * _PAGE
+
+
 class OwnedMemory:
     """The publisher's side: mapped for writing here, read-only for everyone that is given `fd`.
 
@@ -30,17 +35,24 @@ class OwnedMemory:
 
     def __init__(self, size: int, name: str, backend: str = "") -> None:
         """`size` bytes, rounded up to pages; `name` is for people who read /proc. Raises `OutOfMemory`."""
-        self.size = -(-size // _PAGE) * _PAGE
+        self.size = whole_pages(size)
         self._taken = bytearray(self.size // _PAGE)
         try:
-            writable, self.fd = _create(self.size, name, backend or _default_backend())
+            self._writable, self.fd = _create(self.size, name, backend or default_backend())
+            self._map = self._map_and_seal()
         except OSError as error:
             raise OutOfMemory(f"shared memory of {self.size} bytes for {name}: {error.strerror}") from error
-        self._writable = writable
-        self._map = mmap.mmap(writable, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        if writable == self.fd:
-            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS | fcntl.F_SEAL_SEAL)
         self.array: Array = np.frombuffer(self._map, np.uint8)
+
+    def _map_and_seal(self) -> mmap.mmap:
+        try:
+            found = mmap.mmap(self._writable, self.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            if self._writable == self.fd:
+                fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS | fcntl.F_SEAL_SEAL)
+            return found
+        except OSError:
+            self.close()
+            raise
 
     def reserve(self, offset: int, length: int) -> None:
         """Make sure that pages are behind this part. Raises `OutOfMemory` instead of the SIGBUS of a late write."""
@@ -70,26 +82,26 @@ class MappedMemory:
     def __init__(self, fd: int, size: int) -> None:
         """Takes over `fd`. Raises `PeerError` if it is smaller than promised or could shrink under our feet."""
         try:
-            self._check(fd, size)
+            _check(fd, size)
             self.map = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise PeerError(f"EPOCH: the memory cannot be mapped: {error}") from error
         finally:
             os.close(fd)
 
-    @staticmethod
-    def _check(fd: int, size: int) -> None:
-        found = os.fstat(fd).st_size
-        if found < size or size <= 0:
-            raise PeerError(f"EPOCH: the memory has {found} bytes, {size} were promised")
-        if _default_backend() == "memfd" and not _is_unlinked_shm(fd):
-            seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-            if not seals & fcntl.F_SEAL_SHRINK:
-                raise PeerError("EPOCH: the memory is not sealed against shrinking")
+
+def _check(fd: int, size: int) -> None:
+    found = os.fstat(fd).st_size
+    if found < size or size <= 0:
+        raise PeerError(f"EPOCH: the memory has {found} bytes, {size} were promised")
+    # Memory that shrinks kills whoever reads it (SIGBUS). Where there are seals, we rely on nobody's good manners.
+    if default_backend() == "memfd" and not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
+        raise PeerError("EPOCH: the memory is not sealed against shrinking")
 
 
-def _default_backend() -> str:
-    return "memfd" if hasattr(os, "memfd_create") else "shm"
+def default_backend() -> str:
+    """'memfd' where the system has it, 'shm' elsewhere, or what `$FRAMELOOM_MEMORY` says, on both sides of the bus."""
+    return os.environ.get("FRAMELOOM_MEMORY") or ("memfd" if hasattr(os, "memfd_create") else "shm")
 
 
 def _create(size: int, name: str, backend: str) -> tuple[int, int]:
@@ -116,7 +128,3 @@ def _shm() -> tuple[int, int]:
         return fd, shm.shm_open(name, os.O_RDONLY, 0)
     finally:
         shm.shm_unlink(name)
-
-
-def _is_unlinked_shm(fd: int) -> bool:
-    return (fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE) == os.O_RDONLY and os.fstat(fd).st_nlink == 0

@@ -10,6 +10,7 @@ from frameloom.model.errors import NeedsPerson
 from frameloom.model.names import check_name, check_stream
 
 _LONGEST_ADDRESS = 107  # bytes of sun_path, less the closing zero
+_LONGEST_NAME = _LONGEST_ADDRESS - len("/proc/self/fd/1048576/")
 
 
 def runtime_root() -> Path:
@@ -21,7 +22,7 @@ def runtime_root() -> Path:
     chosen = os.environ.get("FRAMELOOM_RUNTIME_DIR")
     if chosen is None and (xdg := os.environ.get("XDG_RUNTIME_DIR")):
         chosen = f"{xdg}/frameloom"
-    return _private(Path(chosen or f"/tmp/frameloom-{os.getuid()}"))  # noqa: S108 - ownership is checked
+    return _private(Path(chosen or f"/tmp/frameloom-{os.getuid()}"))
 
 
 def site_dir(site: str) -> Path:
@@ -30,8 +31,17 @@ def site_dir(site: str) -> Path:
 
 
 def stream_path(site: str, stream: str) -> Path:
-    """The socket of one stream."""
-    return site_dir(site) / f"{check_stream(stream)}.sock"
+    """The socket of one stream. Raises `NeedsPerson` for a name that fits into no socket's address."""
+    name = f"{check_stream(stream)}.sock"
+    if len(name) > _LONGEST_NAME:
+        raise NeedsPerson(f"stream name: read {stream!r}, allowed: {_LONGEST_NAME - 5} characters in all")
+    return site_dir(site) / name
+
+
+def make_again(folder: Path) -> None:
+    """Create the folder of a site once more, after somebody has cleaned up."""
+    _private(folder.parent)
+    _private(folder)
 
 
 def address(path: Path, dir_fd: int) -> str:

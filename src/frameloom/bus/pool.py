@@ -6,7 +6,10 @@ spoil. The caller serialises access.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import Protocol
+
+_LAST_BLOCK = 0xFFFFFFFF  # a block's number has 32 bits on the wire
 
 
 class Allocator(Protocol):
@@ -47,10 +50,13 @@ class ByteRing:
         self.size = size
         self._cursor = 0
         self._next_block = 0
-        self._used: dict[int, tuple[int, int]] = {}  # block -> offset, end
-        self._order: list[int] = []  # blocks by offset
+        self._offset_of: dict[int, int] = {}
+        # Of all blocks in use, in the order of the memory; they do not overlap, so both lists are sorted.
+        self._offsets: list[int] = []
+        self._ends: list[int] = []
 
     def allocate(self, nbytes: int) -> tuple[int, int] | None:
+        nbytes = max(1, nbytes)
         offset = self._fit(self._cursor, nbytes)
         if offset is None and self._cursor:
             offset = self._fit(0, nbytes)
@@ -59,32 +65,34 @@ class ByteRing:
         return self._take(offset, nbytes), offset
 
     def free(self, block: int) -> None:
-        del self._used[block]
-        self._order.remove(block)
+        place = bisect_left(self._offsets, self._offset_of.pop(block))
+        del self._offsets[place], self._ends[place]
 
     @property
     def used_bytes(self) -> int:
-        return sum(end - offset for offset, end in self._used.values())
+        return sum(self._ends) - sum(self._offsets)
 
     def _fit(self, start: int, nbytes: int) -> int | None:
-        for block in self._order:
-            offset, end = self._used[block]
-            if end <= start:
-                continue
-            if offset - start >= nbytes:
-                break
-            start = end
+        place = bisect_right(self._ends, start)
+        while place < len(self._ends) and self._offsets[place] - start < nbytes:
+            start = self._ends[place]
+            place += 1
         return start if self.size - start >= nbytes else None
 
     def _take(self, offset: int, nbytes: int) -> int:
-        block = self._next_block
-        self._next_block = (block + 1) & 0xFFFFFFFF
-        self._used[block] = (offset, offset + nbytes)
+        block = self._unused_number()
+        place = bisect_left(self._offsets, offset)
+        self._offsets.insert(place, offset)
+        self._ends.insert(place, offset + nbytes)
+        self._offset_of[block] = offset
         self._cursor = offset + nbytes
-        place = 0
-        while place < len(self._order) and self._used[self._order[place]][0] < offset:
-            place += 1
-        self._order.insert(place, block)
+        return block
+
+    def _unused_number(self) -> int:
+        # After four thousand million blocks the numbers begin anew, and a patient reader may still hold an old one.
+        while (block := self._next_block) in self._offset_of:
+            self._next_block = (block + 1) & _LAST_BLOCK
+        self._next_block = (block + 1) & _LAST_BLOCK
         return block
 
 

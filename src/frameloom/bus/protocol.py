@@ -67,10 +67,18 @@ INLINE = 2  # flag: the payload follows in the message, no block is leased
 _PREAMBLE = struct.Struct("<B4sHB")  # type, magic, version, kind (0 in HELLO)
 _WANT = struct.Struct("<BxxxII")  # type, credits, number of returned leases
 LEASE = struct.Struct("<II")  # epoch, block
-_EPOCH = struct.Struct("<BBBBIQQII")  # type, kind, pixel, planes, epoch, memory bytes, block bytes, width, height
+# type, kind, pixel, planes, epoch, memory bytes, block bytes, width, height
+_EPOCH = struct.Struct("<BBBBIQQII")
 _PLANE = struct.Struct("<IIII")  # offset, width, height, channels
+_MOST_PLANES = 4
 ITEM = struct.Struct("<BBHIIIQQQqqqqqq")
-_PIXELS = {PixelFormat.GRAY: 1, PixelFormat.YUV420P: 2, PixelFormat.NV12: 3, PixelFormat.BGR: 4, PixelFormat.RGB: 5}
+_PIXELS = {
+    PixelFormat.GRAY: 1,
+    PixelFormat.YUV420P: 2,
+    PixelFormat.NV12: 3,
+    PixelFormat.BGR: 4,
+    PixelFormat.RGB: 5,
+}
 
 
 @dataclass(slots=True)
@@ -103,6 +111,7 @@ class Hello:
 
 
 def pack_hello(hello: Hello) -> bytes:
+    """The first message of a reader."""
     body = {"policy": hello.policy, "leases": hello.leases, "client": hello.client[:80], "pid": hello.pid}
     return _PREAMBLE.pack(Type.HELLO, MAGIC, VERSION, 0) + json.dumps(body).encode()
 
@@ -110,10 +119,10 @@ def pack_hello(hello: Hello) -> bytes:
 def unpack_hello(message: bytes) -> Hello:
     """Raises `PeerError` for anything that is not a HELLO of our version."""
     _check_preamble(message, Type.HELLO, "reader")
-    body = _json(message[_PREAMBLE.size :])
+    body = unpack_json(message[_PREAMBLE.size :])
     try:
         leases = int(body["leases"])
-        hello = Hello(Policy(body["policy"]), leases, str(body["client"])[:80], int(body["pid"]))
+        hello = Hello(Policy(body["policy"]), leases, _printable(body["client"]), int(body["pid"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PeerError(f"HELLO: not understood: {error!r}") from None
     if not 1 <= leases <= MOST_LEASES:
@@ -122,18 +131,21 @@ def unpack_hello(message: bytes) -> Hello:
 
 
 def pack_welcome(kind: Kind, body: Mapping[str, Any]) -> bytes:
+    """The answer to HELLO: what the stream carries, and facts about it."""
     return _PREAMBLE.pack(Type.WELCOME, MAGIC, VERSION, kind) + json.dumps(body).encode()
 
 
 def unpack_welcome(message: bytes) -> tuple[Kind, dict[str, Any]]:
+    """What the stream carries, and facts about it; raises `PeerError`."""
     kind = _check_preamble(message, Type.WELCOME, "publisher")
     try:
-        return Kind(kind), _json(message[_PREAMBLE.size :])
+        return Kind(kind), unpack_json(message[_PREAMBLE.size :])
     except ValueError:
         raise PeerError(f"WELCOME: kind: read {kind}, allowed: 1 to 3") from None
 
 
 def pack_want(credits: int, returned: Iterable[tuple[int, int]] = ()) -> bytes:
+    """Ask for `credits` more items, and return leases as (epoch, block)."""
     leases = [LEASE.pack(epoch, block) for epoch, block in returned]
     return _WANT.pack(Type.WANT, credits, len(leases)) + b"".join(leases)
 
@@ -153,18 +165,28 @@ def unpack_want(message: bytes) -> tuple[int, list[tuple[int, int]]]:
 
 
 def pack_bye() -> bytes:
+    """No more items are wanted; leases are still held."""
     return bytes([Type.BYE])
 
 
 def pack_epoch(
-    kind: Kind, number: int, memory_bytes: int, block_bytes: int, body: Mapping[str, Any], picture: PictureFormat | None
+    kind: Kind,
+    number: int,
+    memory_bytes: int,
+    block_bytes: int,
+    body: Mapping[str, Any],
+    picture: PictureFormat | None,
 ) -> bytes:
+    """A geometry and its memory. Raises `ValueError` if the description is too long for a message."""
     planes = picture.planes if picture else ()
     size = (picture.width, picture.height) if picture else (0, 0)
     pixel = _PIXELS[picture.pixel] if picture else 0
     fixed = _EPOCH.pack(Type.EPOCH, kind, pixel, len(planes), number, memory_bytes, block_bytes, *size)
     table = b"".join(_PLANE.pack(p.offset, p.width, p.height, p.channels) for p in planes)
-    return fixed + table.ljust(4 * _PLANE.size, b"\0") + json.dumps(body).encode()
+    message = fixed + table.ljust(_MOST_PLANES * _PLANE.size, b"\0") + json.dumps(body).encode()
+    if len(message) > LONGEST_MESSAGE:
+        raise ValueError(f"a description of {len(message)} bytes, allowed: {LONGEST_MESSAGE}")
+    return message
 
 
 def unpack_epoch(message: bytes) -> tuple[int, int, dict[str, Any]]:
@@ -173,7 +195,7 @@ def unpack_epoch(message: bytes) -> tuple[int, int, dict[str, Any]]:
         fields = _EPOCH.unpack_from(message)
     except struct.error:
         raise PeerError(f"EPOCH: cut short at {len(message)} bytes") from None
-    return fields[4], fields[5], _json(message[_EPOCH.size + 4 * _PLANE.size :])
+    return fields[4], fields[5], unpack_json(message[_EPOCH.size + _MOST_PLANES * _PLANE.size :])
 
 
 def unpack_item(message: bytes) -> tuple[ItemHeader, dict[str, Any], bytes]:
@@ -185,20 +207,27 @@ def unpack_item(message: bytes) -> tuple[ItemHeader, dict[str, Any], bytes]:
     inline = header.length if header.flags & INLINE else 0
     if len(message) != end + inline:
         raise PeerError(f"ITEM: read {len(message)} bytes, want {end + inline}")
-    return header, _json(message[ITEM.size : end]) if header.meta_bytes else {}, message[end:]
+    return header, unpack_json(message[ITEM.size : end]) if header.meta_bytes else {}, message[end:]
 
 
 def pack_end(reason: str) -> bytes:
+    """The stream came to its proper end."""
     return bytes([Type.END]) + json.dumps({"reason": reason}).encode()
 
 
 def pack_error(message: str) -> bytes:
+    """Why the publisher closes this connection."""
     return bytes([Type.ERROR]) + json.dumps({"message": message[:1000]}).encode()
 
 
 def unpack_body(message: bytes) -> dict[str, Any]:
     """The JSON of END and ERROR."""
-    return _json(message[1:])
+    return unpack_json(message[1:])
+
+
+def _printable(name: Any) -> str:
+    """What a stranger calls itself, fit for a log and a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(name)[:80])
 
 
 def _without_padding(fields: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -213,11 +242,14 @@ def _check_preamble(message: bytes, want: Type, who: str) -> int:
     if type_ != want or magic != MAGIC:
         raise PeerError(f"{want.name}: the {who} does not speak the bus protocol")
     if version != VERSION:
-        raise PeerError(f"{want.name}: the {who} speaks version {version} of the bus protocol, this side {VERSION}")
+        raise PeerError(
+            f"{want.name}: the {who} speaks version {version} of the bus protocol, this side {VERSION}"
+        )
     return int(kind)
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def unpack_json(data: bytes) -> dict[str, Any]:
+    """A JSON mapping; raises `PeerError` for anything else."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,38 +1,36 @@
-"""The reading side of a stream: `Subscription` gives frames, packets or results, from any process, in any order of start.
+"""The reading side of a stream: `Subscription` gives frames, packets or results, from any process.
 
-Waiting is a descriptor: iterate, `select` on it, or iterate in asyncio. A publisher that is not there yet, or dies and
-returns, is waited for and joined without the reader doing anything.
+No order of starting matters, and waiting is a descriptor: iterate, `select` on it, or iterate in asyncio. A publisher
+that is not there yet, or dies and returns, is waited for and joined without the reader doing anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import json
 import os
 import select
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 from frameloom.model.errors import PeerError, StreamEnded
-from frameloom.model.frame import Frame
-from frameloom.model.packet import Packet
-from frameloom.model.result import Result
 
 from . import protocol
+from .alarm import Alarm
 from .connection import Connection
-from .inotify import FolderWatch
-from .paths import address, site_dir, stream_path
-from .protocol import INLINE, KEY, Hello, ItemHeader, Kind, Policy, Type
+from .finding import Search
+from .items import Item, frame_of, packet_of, result_of
+from .paths import stream_path
+from .protocol import Hello, Kind, Policy, Type
 
-Item = Frame | Packet | Result
-_LOOK_AGAIN_S = 0.2  # only where the system cannot tell us that a socket has appeared
+_ASK_AGAIN_S = 0.2  # a publisher that was stopped by a signal has left no room for our message
 _STALE_NS = 10_000_000
-_NO_SOCKET = (errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.ECONNRESET, errno.EPIPE, errno.ENOTDIR)
+_LONGEST_REFRESH_S = 0.02
+_MOST_FDS = socket.CMSG_SPACE(4 * 4)
 
 
 @dataclass(slots=True)
@@ -50,6 +48,10 @@ class Stats:
     lag_ns: int = 0
 
 
+class SubscriptionClosed(ValueError):
+    """`get` was called, or was waiting, when the subscription was closed."""
+
+
 class Subscription:
     """Joins a stream. Iterate over it, or call `get`.
 
@@ -59,69 +61,77 @@ class Subscription:
     leases         how many frames may be looked at without a copy; more than that may be kept, as copies
     client         who you are, for the site's diagrams
 
-    One thread at a time may read it; what it gave may be used and dropped in any thread. It does not survive a fork.
+    One thread at a time may read it, any may close it; what it gave may be used and dropped in any thread. It does
+    not survive a fork.
     """
 
     def __init__(
         self, stream: str, *, site: str = "default", policy: str = "latest", leases: int = 4, client: str = ""
     ) -> None:
+        self._closed = True  # until there is something to close
         self.stream, self.site = stream, site
         self.policy = Policy(policy)
         self.stats = Stats()
-        self._leases = max(2, leases)
-        self._window = 1 if self.policy is Policy.LATEST else max(1, self._leases // 2)
-        self._hello = Hello(self.policy, self._leases, client or f"process {os.getpid()}", os.getpid())
+        self._leases = min(max(2, leases), protocol.MOST_LEASES)
+        self._window = 1 if self.policy is Policy.LATEST else self._leases // 2
+        hello = Hello(self.policy, self._leases, client or f"process {os.getpid()}", os.getpid())
+        self._greeting = protocol.pack_hello(hello)
         self._connection: Connection | None = None
         self._asked = 0  # credits granted and not yet used
         self._last_seq = 0
+        self._published_ns = 0
         self._prefetch = False
         self._ended: str | None = None
-        self._closed = False
         self._pid = os.getpid()
-        self._not_before_s = 0.0
-        self._published_ns = 0
-        self._path = stream_path(site, stream)
+        self._reading = threading.Lock()
+        self._awaiting: asyncio.Future[None] | None = None
+        path = stream_path(site, stream)
         self._epoll = select.epoll()
-        self._watch: FolderWatch | None = None
-        self._look_for_publisher()
+        self._alarm = Alarm()
+        self._closed = False
+        self._epoll.register(self._alarm.fd, select.EPOLLIN)
+        self._search = Search(path, self._epoll, self._alarm)
+        self._search.start()
+        self._try_to_join()
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def get(self, timeout_s: float | None = None) -> Item | None:
+    def get(self, timeout_s: float | None = None, *, interrupt_fd: int | None = None) -> Item | None:
         """The next item; None after `timeout_s` seconds (None: wait as long as it takes, 0: do not wait).
 
-        Raises `StreamEnded` at the proper end of the stream and `PeerError` if the publisher refuses this reader.
+        Waiting also ends, with None, when `interrupt_fd` is readable: how a worker hears of a stop or a change.
+        Raises `StreamEnded` at the proper end of the stream, `PeerError` if the publisher refuses this reader, and
+        `ValueError` if the subscription is closed, also while it waits.
         """
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            self._check_usable()
-            self._ask()
-            if (item := self._receive()) is not None:
-                return self._newest(item) if self._prefetch else item
-            left_s = -1.0 if deadline_s is None else deadline_s - time.monotonic()
-            if deadline_s is not None and left_s <= 0:
-                return None
-            self._wait(left_s)
+        self._check_usable()
+        if not self._reading.acquire(blocking=False):
+            raise RuntimeError(f"stream {self.stream!r}: another thread is reading this subscription")
+        try:
+            return self._get(timeout_s, interrupt_fd)
+        finally:
+            self._reading.release()
+            if self._closed:
+                self._let_go()
 
     def __iter__(self) -> Iterator[Any]:
         """Items until the proper end of the stream, or until `close()`."""
         try:
-            while not self._closed:
+            while True:
                 item = self.get()
                 yield item
                 del item  # or this frame would hold its lease while we wait for the next
-        except StreamEnded:
+        except (StreamEnded, SubscriptionClosed):
             return
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """As `__iter__`, without blocking the event loop."""
-        while not self._closed:
-            try:
+        try:
+            while True:
                 item = await self.next()
-            except StreamEnded:
-                return
-            yield item
-            del item
+                yield item
+                del item
+        except (StreamEnded, SubscriptionClosed):
+            return
 
     async def next(self) -> Any:
         """As `get()`, without blocking the event loop. May be cancelled; no item is lost."""
@@ -134,6 +144,7 @@ class Subscription:
 
         It may become readable without an item (the publisher went or came): `get(0)` then returns None.
         """
+        self._check_usable()
         self._prefetch = True  # from now on one item is always asked for ahead, or nobody would ever be woken
         self._ask()
         return self._epoll.fileno()
@@ -144,21 +155,28 @@ class Subscription:
         return self._connection is not None and self._connection.kind is not None
 
     @property
+    def can_wait(self) -> bool:
+        """True if the publisher waits for readers that want every item: the stream is bounded, like a film."""
+        return self._connection is not None and bool(self._connection.info.get("can_wait"))
+
+    @property
     def format(self) -> Any:
         """`PictureFormat` or `PacketFormat` of the present epoch; None before the first item."""
         epoch = self._connection.epoch if self._connection else None
         return (epoch.picture or epoch.packets) if epoch else None
 
     def close(self) -> None:
-        """Leave the stream. Frames that are still kept stay valid. May be called twice."""
+        """Leave the stream, from any thread. Frames that are still kept stay valid. May be called twice."""
         if self._closed:
             return
         self._closed = True
         if self._pid != os.getpid():
             return
-        self._disconnect()
-        self._stop_looking()
-        self._epoll.close()
+        self._alarm.set(0)
+        if (awaiting := self._awaiting) is not None:
+            with contextlib.suppress(RuntimeError):
+                awaiting.get_loop().call_soon_threadsafe(_settle, awaiting)
+        self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -168,15 +186,34 @@ class Subscription:
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
+            self._awaiting = None
             self.close()
 
     # --- asking and receiving ----------------------------------------------------------------------------------
 
     def _check_usable(self) -> None:
         if self._pid != os.getpid():
-            raise ValueError(f"stream {self.stream!r}: a subscription does not survive a fork; attach again here")
+            raise ValueError(
+                f"stream {self.stream!r}: a subscription does not survive a fork; attach again here"
+            )
         if self._closed:
-            raise ValueError(f"stream {self.stream!r}: the subscription is closed")
+            raise SubscriptionClosed(f"stream {self.stream!r}: the subscription is closed")
+
+    def _get(self, timeout_s: float | None, interrupt_fd: int | None) -> Item | None:
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        may_be_old = self._asked > 0 and self.policy is Policy.LATEST
+        while True:
+            self._check_usable()
+            self._ask()
+            if (item := self._receive()) is not None:
+                return self._newest(item) if may_be_old else item
+            self._check_usable()  # the ring of close() may just have been taken for another
+            self._ask()  # a publisher that was joined just now
+            left_s = -1.0 if deadline_s is None else deadline_s - time.monotonic()
+            if deadline_s is not None and left_s <= 0:
+                return None
+            if self._wait(left_s, interrupt_fd):
+                return None
 
     def _ask(self) -> None:
         """Grant credit: for `latest` at the moment of asking, so that what comes is the newest; else a window ahead."""
@@ -186,226 +223,181 @@ class Subscription:
         wanted = self._window - self._asked
         if connection.want(wanted):
             self._asked += wanted
+        elif not self._asked:
+            self._alarm.set(_ASK_AGAIN_S)
 
     def _receive(self) -> Item | None:
         """The next item that has arrived; None if there is none."""
-        while self._connection is not None or self._try_to_join():
-            connection = self._connection
-            assert connection is not None
+        while (connection := self._connection or self._try_to_join()) is not None:
             try:
                 message, fds = _read_message(connection.sock)
-            except BlockingIOError:
-                self._stop_if_ended()
-                return None
-            except OSError:
-                message, fds = b"", []
-            if not message:
-                self._stop_if_ended()
-                self._lose_publisher(was_joined=connection.kind is not None)
-                continue
-            try:
+                if not message:
+                    self._publisher_is_gone(connection)
+                    continue
                 item = self._understand(connection, message, fds)
+            except BlockingIOError:
+                break
+            except ConnectionResetError:
+                continue  # it closed without hearing all we said; what it sent before can still be read
+            except OSError:
+                self._lose_publisher(hold_off=True)
+                continue
             except PeerError:
-                self._disconnect()
+                self._lose_publisher(hold_off=True)
                 raise
             if item is not None:
                 return item
+        self._stop_if_ended()
+        self._alarm.drain()
         return None
 
     def _stop_if_ended(self) -> None:
         if self._ended is not None:
             raise StreamEnded(f"stream {self.stream!r}: {self._ended}")
 
+    def _publisher_is_gone(self, connection: Connection) -> None:
+        self._stop_if_ended()
+        self._lose_publisher(hold_off=connection.kind is None)
+
     def _understand(self, connection: Connection, message: bytes, fds: list[int]) -> Item | None:
         kind = message[0]
-        if kind == Type.ITEM:
-            return self._item(connection, message)
-        if kind == Type.EPOCH and len(fds) == 1:
-            connection.take_epoch(message, fds.pop())
-        elif kind == Type.WELCOME:
-            connection.kind, connection.info = protocol.unpack_welcome(message)
-            self.stats.joins += 1
-        elif kind == Type.END:
-            self._ended = str(protocol.unpack_body(message).get("reason", ""))
-        elif kind == Type.ERROR:
-            raise PeerError(f"stream {self.stream!r}: {protocol.unpack_body(message).get('message')}")
-        else:
-            raise PeerError(f"stream {self.stream!r}: a message of type {kind} is not expected here")
-        for fd in fds:
-            os.close(fd)
+        try:
+            if kind == Type.ERROR:
+                raise PeerError(f"stream {self.stream!r}: {protocol.unpack_body(message).get('message')}")
+            if kind == Type.ITEM and connection.kind is not None:
+                return self._item(connection, message)
+            if kind == Type.EPOCH and connection.kind is not None and len(fds) == 1:
+                connection.take_epoch(message, fds.pop())
+            elif kind == Type.WELCOME:
+                self._joined(connection, message)
+            elif kind == Type.END:
+                self._ended = str(protocol.unpack_body(message).get("reason", ""))
+            else:
+                raise PeerError(f"stream {self.stream!r}: a message of type {kind} is not expected here")
+        finally:
+            for fd in fds:
+                os.close(fd)
         return None
+
+    def _joined(self, connection: Connection, message: bytes) -> None:
+        connection.take_welcome(message)
+        last_seq = connection.info.get("last_seq", 0)
+        self._last_seq = last_seq if isinstance(last_seq, int) else 0
+        self.stats.joins += 1
 
     def _item(self, connection: Connection, message: bytes) -> Item:
         header, metadata, inline = protocol.unpack_item(message)
-        self._asked -= 1
-        stats = self.stats
-        if self._last_seq:
-            stats.dropped += max(0, header.seq - self._last_seq - 1)
-        self._last_seq = header.seq
-        stats.received += 1
-        stats.lag_ns = time.monotonic_ns() - header.captured_ns
+        if self._asked <= 0:
+            raise PeerError(f"stream {self.stream!r}: item {header.seq} was not asked for")
         if connection.kind is Kind.FRAMES:
-            item: Item = self._frame(connection, header, metadata)
+            most_shared = self._leases - self._window
+            frame = frame_of(self.stream, connection, header, metadata, most_shared)
+            self.stats.copied += not frame.shared
+            item: Item = frame
         elif connection.kind is Kind.PACKETS:
-            item = self._packet(connection, header, metadata)
+            item = packet_of(self.stream, connection, header, metadata, inline)
         else:
-            item = self._result(connection, header, metadata, inline)
+            item = result_of(self.stream, connection, header, metadata, inline)
+        self._count(header)
         if self._prefetch:
             self._ask()
-        self._published_ns = header.published_ns
         return item
 
-    def _frame(self, connection: Connection, header: ItemHeader, metadata: dict[str, Any]) -> Frame:
-        data = connection.lease(header)
-        picture = connection.epoch.picture if connection.epoch else None
-        if picture is None or picture.nbytes != header.length:
-            raise PeerError(f"ITEM: {header.length} bytes are no picture of this stream")
-        shared = len(connection.leases) <= self._leases - self._window
-        if not shared:
-            # So many frames are kept that the publisher would have none left for us: from here on, copies.
-            data = data.copy()
-            data.flags.writeable = False
-            self.stats.copied += 1
-        return Frame(
-            data,
-            picture,
-            stream=self.stream,
-            seq=header.seq,
-            pts_ns=header.pts_ns,
-            captured_ns=header.captured_ns,
-            captured_at_ns=header.captured_at_ns,
-            metadata=metadata,
-            shared=shared,
-        )
-
-    def _packet(self, connection: Connection, header: ItemHeader, metadata: dict[str, Any]) -> Packet:
-        data = connection.lease(header).tobytes()  # small: a copy frees the ring at once
-        format = connection.epoch.packets if connection.epoch else None
-        if format is None:
-            raise PeerError("ITEM: a packet without a format")
-        return Packet(
-            data,
-            format,
-            header.pts_ns,
-            bool(header.flags & KEY),
-            header.captured_ns,
-            header.captured_at_ns,
-            header.dts_ns,
-            header.duration_ns,
-            self.stream,
-            header.seq,
-            metadata,
-        )
-
-    def _result(self, connection: Connection, header: ItemHeader, metadata: dict[str, Any], inline: bytes) -> Result:
-        data = inline if header.flags & INLINE else connection.lease(header).tobytes()
-        try:
-            values = json.loads(data)
-            source, frame_seq = str(metadata["source"]), int(metadata["frame_seq"])
-        except (ValueError, KeyError) as error:
-            raise PeerError(f"ITEM: not a result: {error!r}") from None
-        times = (header.pts_ns, header.captured_ns, header.captured_at_ns)
-        return Result(self.stream, header.seq, source, frame_seq, *times, values)
+    def _count(self, header: protocol.ItemHeader) -> None:
+        self._asked -= 1
+        self.stats.dropped += max(0, header.seq - self._last_seq - 1)
+        self.stats.received += 1
+        self.stats.lag_ns = time.monotonic_ns() - header.captured_ns
+        self._last_seq = header.seq
+        self._published_ns = header.published_ns
 
     def _newest(self, item: Item) -> Item:
-        """With one item asked for ahead, the waiting one may be old: if a newer is there, take that."""
-        if self.policy is not Policy.LATEST:
+        """What was asked for earlier may have waited here for long: if a newer one is there, take that.
+
+        The publisher answers nothing when there is none, so the older the item, the longer an answer is waited for.
+        """
+        age_ns = time.monotonic_ns() - self._published_ns
+        if age_ns < _STALE_NS:
             return item
-        while time.monotonic_ns() - self._published_ns > _STALE_NS:
-            if not self._epoll.poll(0.001):
-                break
+        self._ask()
+        newer = None
+        with contextlib.suppress(StreamEnded, PeerError):  # said once more when this item has been looked at
             newer = self._receive()
             if newer is None:
-                break
-            self.stats.dropped += 1
-            self.stats.received -= 1
-            item = newer
-        return item
+                self._epoll.poll(min(age_ns / 1e10, _LONGEST_REFRESH_S))
+                newer = self._receive()
+        if newer is None:
+            return item
+        self.stats.dropped += 1
+        self.stats.received -= 1
+        return newer
 
-    # --- finding the publisher ---------------------------------------------------------------------------------
+    # --- joining and leaving -----------------------------------------------------------------------------------
 
-    def _look_for_publisher(self) -> None:
-        site_dir(self.site)
-        self._watch = FolderWatch(self._path.parent)
-        if self._watch.fd is not None:
-            self._epoll.register(self._watch.fd, select.EPOLLIN)
-        self._try_to_join()
-
-    def _stop_looking(self) -> None:
-        if self._watch is not None:
-            if self._watch.fd is not None:
-                self._epoll.unregister(self._watch.fd)
-            self._watch.close()
-            self._watch = None
-
-    def _try_to_join(self) -> bool:
-        if self._watch is not None:
-            self._watch.drain()
-        if time.monotonic() < self._not_before_s:
-            return False
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.setblocking(False)
-        try:
-            self._connect(sock)
-            sock.send(protocol.pack_hello(self._hello))
-        except OSError as error:
-            sock.close()
-            if error.errno in _NO_SOCKET:
-                return False
-            raise
-        self._connection = Connection(sock)
-        self._not_before_s = 0.0
+    def _try_to_join(self) -> Connection | None:
+        sock = self._search.try_to_connect(self._greeting)
+        if sock is None:
+            return None
+        self._connection = connection = Connection(sock)
         self._asked = self._last_seq = 0
-        self._stop_looking()
         self._epoll.register(sock, select.EPOLLIN)
-        self._ask()
-        return True
+        if self._prefetch or self.policy is Policy.EVERY:
+            self._ask()
+        return connection
 
-    def _connect(self, sock: socket.socket) -> None:
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            sock.connect(address(self._path, folder))
-        finally:
-            os.close(folder)
-
-    def _lose_publisher(self, was_joined: bool) -> None:
+    def _lose_publisher(self, hold_off: bool) -> None:
         self._disconnect()
-        if not was_joined:
-            self._not_before_s = time.monotonic() + _LOOK_AGAIN_S  # it takes us and throws us out: do not spin
-        self._look_for_publisher()
+        self._search.start()
+        if hold_off:
+            self._search.hold_off()
 
     def _disconnect(self) -> None:
-        if self._connection is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with contextlib.suppress(OSError, ValueError):
-                self._epoll.unregister(self._connection.sock)
-            self._connection.leave()
-            self._connection = None
+                self._epoll.unregister(connection.sock)
+            connection.leave()
         self._asked = self._last_seq = 0
+
+    def _let_go(self) -> None:
+        """Close what is closed; later, by the reading thread or task itself, if one is waiting."""
+        if self._awaiting is not None or not self._reading.acquire(blocking=False):
+            return
+        try:
+            self._disconnect()
+            self._search.stop()
+            self._alarm.close()
+            self._epoll.close()
+        finally:
+            self._reading.release()
 
     # --- waiting -----------------------------------------------------------------------------------------------
 
-    def _wait(self, timeout_s: float) -> None:
-        self._epoll.poll(self._shortened(timeout_s))
-
-    def _shortened(self, timeout_s: float) -> float:
-        blind = self._watch is not None and (self._watch.fd is None or self._not_before_s > 0)
-        unsent = self._connection is not None and self._asked == 0
-        if not (blind or unsent):
-            return timeout_s
-        return _LOOK_AGAIN_S if timeout_s < 0 else min(timeout_s, _LOOK_AGAIN_S)
+    def _wait(self, timeout_s: float, interrupt_fd: int | None) -> bool:
+        """Sleep until there may be something to read; True if `interrupt_fd` is readable."""
+        if interrupt_fd is None:
+            self._epoll.poll(timeout_s)
+            return False
+        poll = select.poll()
+        poll.register(self._epoll.fileno(), select.POLLIN)
+        poll.register(interrupt_fd, select.POLLIN)
+        ready = poll.poll(None if timeout_s < 0 else timeout_s * 1000)
+        return interrupt_fd in [fd for fd, _ in ready]
 
     async def _readable(self) -> None:
+        if self._awaiting is not None:
+            raise RuntimeError(f"stream {self.stream!r}: another task is reading this subscription")
         loop = asyncio.get_running_loop()
-        ready = loop.create_future()
+        self._awaiting = ready = loop.create_future()
         fd = self._epoll.fileno()
         loop.add_reader(fd, _settle, ready)
         try:
-            slice_s = self._shortened(-1)
-            await asyncio.wait_for(ready, None if slice_s < 0 else slice_s)
-        except TimeoutError:
-            pass
+            await ready
         finally:
             loop.remove_reader(fd)
+            self._awaiting = None
+            if self._closed:
+                self._let_go()
 
 
 def _settle(ready: asyncio.Future[None]) -> None:
@@ -414,9 +406,14 @@ def _settle(ready: asyncio.Future[None]) -> None:
 
 
 def _read_message(sock: socket.socket) -> tuple[bytes, list[int]]:
-    message, fds, flags, _ = socket.recv_fds(sock, protocol.LONGEST_MESSAGE, 4)
+    """A message, empty if the publisher is gone, and the descriptors that came with it."""
+    message, ancillary, flags, _ = sock.recvmsg(protocol.LONGEST_MESSAGE, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds += memoryview(data[: len(data) // 4 * 4]).cast("i").tolist()
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         for fd in fds:
             os.close(fd)
-        raise PeerError("a message of the publisher was cut short")
+        raise PeerError("a message of the publisher was cut short, or this process has no descriptors left")
     return message, fds

@@ -17,7 +17,7 @@ from pathlib import Path
 from frameloom.bus.memory import OwnedMemory
 from frameloom.bus.paths import runtime_root
 from frameloom.model.errors import FrameloomError
-from frameloom.server.ports import holder_of
+from frameloom.site.ports import holder_of
 from frameloom.sources import v4l2
 
 _PACKAGES = ("frameloom", "av", "numpy", "opencv-python-headless", "pydantic", "fastapi", "uvicorn")
@@ -52,7 +52,9 @@ def examine() -> list[Finding]:
 def _python() -> Finding:
     good = sys.version_info >= (3, 11)
     advice = "" if good else "install Python 3.11 or newer"
-    return Finding("Python", "good" if good else "bad", f"{platform.python_version()} on {platform.machine()}", advice)
+    return Finding(
+        "Python", "good" if good else "bad", f"{platform.python_version()} on {platform.machine()}", advice
+    )
 
 
 def _packages() -> Finding:
@@ -70,7 +72,7 @@ def _kernel() -> Finding:
     found = f"{platform.system()} {platform.release()}"
     if hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS"):
         return Finding("kernel", "good", found)
-    return Finding("kernel", "note", found, "no memfd here: shared memory is used instead, which other processes can see")
+    return Finding("kernel", "note", found, "no memfd here: POSIX shared memory is used instead")
 
 
 def _memory() -> Finding:
@@ -79,7 +81,9 @@ def _memory() -> Finding:
         memory.reserve(0, 4096)
         memory.close()
     except (FrameloomError, OSError) as error:
-        return Finding("shared memory", "bad", str(error), "the kernel must be 5.1 or newer; raise the memory limit")
+        return Finding(
+            "shared memory", "bad", str(error), "the kernel must be 5.1 or newer; raise the memory limit"
+        )
     return Finding("shared memory", "good", "sealed memory can be made")
 
 
@@ -94,7 +98,9 @@ def _descriptors() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= 1024:
         return Finding("open files", "good", f"limit {soft}")
-    return Finding("open files", "note", f"limit {soft}", f"raise it for many cameras: ulimit -n {min(hard, 4096)}")
+    return Finding(
+        "open files", "note", f"limit {soft}", f"raise it for many cameras: ulimit -n {min(hard, 4096)}"
+    )
 
 
 def _port(port: int = 8080) -> Finding:
@@ -120,4 +126,6 @@ def _cameras() -> Finding:
 def _disk() -> Finding:
     free_gb = shutil.disk_usage(Path.home()).free / 1e9
     low = free_gb < 2
-    return Finding("disk", "note" if low else "good", f"{free_gb:.0f} GB free", "recordings need room" if low else "")
+    return Finding(
+        "disk", "note" if low else "good", f"{free_gb:.0f} GB free", "recordings need room" if low else ""
+    )

@@ -17,10 +17,10 @@ from frameloom.control.logs import LogLine
 from frameloom.control.supervisor import Supervisor
 from frameloom.model.errors import NeedsPerson, SiteError
 from frameloom.model.worker import WorkerSpec
-from frameloom.server.ports import busy_port
 from frameloom.site.describe import check_processors, describe_site
 from frameloom.site.load import load
 from frameloom.site.model import Site
+from frameloom.site.ports import busy_port
 from frameloom.site.run import run_file
 from frameloom.site.save import SiteFile
 from frameloom.site.template import SITE_TEMPLATE
@@ -45,9 +45,15 @@ def up(
     ] = False,
     source: Annotated[
         str | None,
-        typer.Option("--source", envvar="FRAMELOOM_SOURCE", help="Run one camera or film, without a file: a URL, path or device."),
+        typer.Option(
+            "--source",
+            envvar="FRAMELOOM_SOURCE",
+            help="Run one camera or film, without a file: a URL, path or device.",
+        ),
     ] = None,
-    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port of the page; 0: any.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port of the page; 0: any.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print what workers write.")] = False,
 ) -> None:
     """Run a site until Ctrl-C: its cameras, processors and the page."""
@@ -76,10 +82,11 @@ def check(file: File = _HERE, as_json: JsonOption = False) -> None:
     site = load(_existing(file))
     check_processors(site, describe_site(site))
     if as_json:
-        print_json({"file": str(file), "site": site.name, "cameras": list(site.cameras), "processors": list(site.processors)})
+        found = {"cameras": list(site.cameras), "processors": list(site.processors)}
+        print_json({"file": str(file), "site": site.name, **found})
         return
-    cameras, processors = len(site.cameras), len(site.processors)
-    out.print(f"{file}: good; site {site.name}, {_count(cameras, 'camera')}, {_count(processors, 'processor')}", markup=False)
+    counts = f"{_count(len(site.cameras), 'camera')}, {_count(len(site.processors), 'processor')}"
+    out.print(f"{file}: good; site {site.name}, {counts}", markup=False)
 
 
 def init(file: File = _HERE) -> None:
@@ -102,7 +109,9 @@ async def _run(site: SiteFile, port: int | None, extra: list[WorkerSpec], quiet:
 
     def say(name: str, line: LogLine) -> None:
         if not quiet:
-            problems.print(f"{name}: {line.text}", markup=False, style="dim" if problems.is_terminal else None)
+            problems.print(
+                f"{name}: {line.text}", markup=False, style="dim" if problems.is_terminal else None
+            )
 
     await run_file(
         site,
@@ -154,11 +163,10 @@ def _check_port(site: Site) -> None:
 
 def _existing(file: Path) -> Path:
     if not file.exists() and file == _HERE:
-        raise SiteError(f"no site.yaml in {os.getcwd()}; write one with: frameloom init; or see the demo: frameloom up --demo")
+        advice = "write one with: frameloom init; or see the demo: frameloom up --demo"
+        raise SiteError(f"no site.yaml in {os.getcwd()}; {advice}")
     return file
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-

@@ -71,13 +71,19 @@ def set_values(
         return
     taken = ", ".join(f"{k} = {v}" for k, v in answer["values"].items())
     how = "in effect" if answer.get("live") else "from its next start on"
-    kept = ", kept in site.yaml" if answer.get("stored") else f", not kept: {answer.get('store_error', 'no file')}"
+    kept = (
+        ", kept in site.yaml"
+        if answer.get("stored")
+        else f", not kept: {answer.get('store_error', 'no file')}"
+    )
     out.print(f"{name}: {taken}; {how}{kept}", markup=False)
 
 
 def logs(
     name: Annotated[str, typer.Argument(help="The worker.")],
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, max=1000, help="How many of the last lines.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=1, max=1000, help="How many of the last lines.")
+    ] = 50,
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Self
 
 from frameloom.bus import paths
@@ -68,7 +68,7 @@ class ControlClient:
         finally:
             self._waiting.pop(number, None)
 
-    async def watch(self) -> AsyncIterator[dict[str, Any]]:
+    async def watch(self) -> AsyncGenerator[dict[str, Any], None]:
         """Snapshots of the site: one at once, one after every change; ends when the site does.
 
         One that is slow to take them misses some, and never the newest. Uses a connection of its own.

@@ -27,6 +27,7 @@ class Subscription:
         self._marked: dict[str, None] = {}
         self._something = asyncio.Event()
         self._closed = False
+        self._given_s = float("-inf")  # loop time of the last changes
 
     def mark(self, name: str) -> None:
         """Worker `name` has changed, come or gone."""
@@ -36,16 +37,23 @@ class Subscription:
     async def changes(self) -> dict[str, dict[str, Any] | None] | None:
         """Wait for changes; the present state of each worker that changed, None if it is gone.
 
-        None instead of a dict when the subscription was closed. Changes of 0.1 s come together.
+        None instead of a dict when the subscription was closed. The first change comes at once, those of the
+        next 0.1 s together.
         """
         await self._something.wait()
-        if not self._closed:
-            await asyncio.sleep(SOONEST_S)
+        await self._pause()
         if self._closed:
             return None
         self._something.clear()
         names, self._marked = self._marked, {}
         return {name: self._snapshot_of(name) for name in names}
+
+    async def _pause(self) -> None:
+        clock = asyncio.get_running_loop()
+        wait_s = self._given_s + SOONEST_S - clock.time()
+        if wait_s > 0 and not self._closed:
+            await asyncio.sleep(wait_s)
+        self._given_s = clock.time()
 
     def close(self) -> None:
         """Hear no more; `changes()` returns None from now on."""

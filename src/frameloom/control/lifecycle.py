@@ -157,11 +157,6 @@ class Lifecycle:
             self._rest("stopped")
         return True
 
-    def restart(self) -> None:
-        """End the process if there is one, then run."""
-        self.stop()
-        self.start()
-
     def kill(self) -> None:
         """Do not run, and end at once whatever runs."""
         self.stop()

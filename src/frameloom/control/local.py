@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -230,9 +231,9 @@ def _watch_end(
     loop: asyncio.AbstractEventLoop, process: subprocess.Popen[bytes], on_end: Callable[[], None]
 ) -> Callable[[], None]:
     """Call `on_end` once `process` has ended, before it is waited for; returns what stops the watching."""
-    if not hasattr(os, "pidfd_open"):
+    fd = _end_fd(process.pid)
+    if fd is None:
         return _watch_end_by_thread(loop, process, on_end)
-    fd = os.pidfd_open(process.pid)
     loop.add_reader(fd, on_end)
 
     def stop() -> None:
@@ -242,10 +243,20 @@ def _watch_end(
     return stop
 
 
+def _end_fd(pid: int) -> int | None:
+    """A descriptor that is readable once the process has ended; None where there is no such thing."""
+    if sys.platform == "darwin":
+        with contextlib.closing(select.kqueue()) as queue:
+            event = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+            queue.control([event], 0)
+            return os.dup(queue.fileno())
+    return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+
+
 def _watch_end_by_thread(
     loop: asyncio.AbstractEventLoop, process: subprocess.Popen[bytes], on_end: Callable[[], None]
 ) -> Callable[[], None]:
-    """Where a process is not a descriptor (macOS): a thread waits, but leaves the process to be waited for."""
+    """Where Python was built without pidfd: a thread waits, but leaves the process to be waited for."""
 
     def wait() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -29,6 +29,7 @@ class SiteLock:
     def __init__(self, site: str) -> None:
         self._site = site
         self._fd: int | None = None
+        self._folder_fd = -1
 
     def acquire(self) -> None:
         """Take the lock; raises `StreamBusy`, with the number of the process that has it."""
@@ -42,6 +43,7 @@ class SiteLock:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._fd = fd
+        self._folder_fd = _guarded(paths.site_dir(self._site))
         stays_with_this_process(self)
 
     def release(self) -> None:
@@ -54,6 +56,7 @@ class SiteLock:
         """In a forked child: close the copy, which leaves the lock to its owner."""
         if self._fd is not None:
             os.close(self._fd)
+            os.close(self._folder_fd)
             self._fd = None
 
     def __enter__(self) -> Self:
@@ -64,6 +67,13 @@ class SiteLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _guarded(folder: Path) -> int:
+    """Systemd's cleaning of /tmp leaves a folder alone, however old, while somebody holds a lock on it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return fd
 
 
 def socket_path(site: str) -> Path:

@@ -105,7 +105,7 @@ class Supervisor:
         """Start every enabled worker; returns as soon as they are being started."""
         for worker in self._workers.values():
             if worker.spec.enabled:
-                worker.start()
+                self._start(worker)
 
     async def stop(self) -> None:
         """End every worker, whatever it does, within `limits.gone_s`; the desired state stays."""
@@ -164,7 +164,7 @@ class Supervisor:
         """Start workers; does not wait until they are at work."""
         workers = self._named(names)
         self._refuse_if_stopping()
-        did = {w.spec.name: "started" if w.start() else "already running" for w in workers}
+        did = {w.spec.name: "started" if self._start(w) else "already running" for w in workers}
         return {"workers": _told(did, workers), **await self._enable(workers, True)}
 
     async def stop_workers(self, names: Iterable[str]) -> dict[str, Any]:
@@ -265,6 +265,10 @@ class Supervisor:
         if self._stopping:
             raise CommandError("stopping", f"site {self.site!r} is being stopped")
 
+    def _start(self, worker: Worker) -> bool:
+        """Nothing is started on the way down, whatever was begun before."""
+        return not self._stopping and worker.start()
+
     async def _until_gone(self, workers: Iterable[Worker]) -> None:
         waits = [asyncio.create_task(worker.gone()) for worker in workers]
         if not waits:
@@ -279,7 +283,8 @@ class Supervisor:
         """Done when the old processes have gone; the new ones are started then."""
         ending = [worker for worker in workers if worker.has_process]
         for worker in workers:
-            worker.restart()
+            worker.stop()
+            self._start(worker)
         await asyncio.gather(*(worker.gone() for worker in ending))
 
     async def _change(self, worker: Worker, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,6 +331,7 @@ class Supervisor:
         await self._remove(self._workers.keys() - wanted.keys(), difference)
         kept = [(self._workers[name], spec) for name, spec in wanted.items() if name in self._workers]
         self._add([spec for name, spec in wanted.items() if name not in self._workers], difference)
+        self._workers = {name: self._workers[name] for name in wanted}
         adapted = await asyncio.gather(
             *(self._adapt(worker, spec, marks.get(spec.name), difference) for worker, spec in kept)
         )
@@ -346,7 +352,7 @@ class Supervisor:
             worker = self._workers[spec.name] = Worker(spec, self._around)
             difference.added.append(spec.name)
             if spec.enabled:
-                worker.start()
+                self._start(worker)
 
     async def _adapt(
         self, worker: Worker, spec: WorkerSpec, mark: int | None, difference: Difference
@@ -370,7 +376,7 @@ class Supervisor:
         if spec.enabled and worker.takes_commands:
             difference.restarted.append(spec.name)
             await self._restart([worker])
-        elif spec.enabled and worker.state is State.IDLE and worker.start():
+        elif spec.enabled and worker.state is State.IDLE and self._start(worker):
             difference.started.append(spec.name)
 
     async def _reset(self, worker: Worker, spec: WorkerSpec, difference: Difference) -> None:
@@ -394,7 +400,7 @@ class Supervisor:
         if not spec.enabled:
             if worker.stop():
                 difference.stopped.append(spec.name)
-        elif (not old.enabled or worker.state in (State.FAILED, State.BACKOFF)) and worker.start():
+        elif (not old.enabled or worker.state in (State.FAILED, State.BACKOFF)) and self._start(worker):
             difference.started.append(spec.name)
 
     async def _sample_while_watched(self) -> None:

@@ -138,11 +138,6 @@ class Worker:
         self._act()
         return changed
 
-    def restart(self) -> None:
-        """See `Lifecycle.restart`."""
-        self._life.restart()
-        self._act()
-
     def kill(self) -> None:
         """See `Lifecycle.kill`."""
         self._life.kill()

@@ -134,7 +134,17 @@ class Frame:
                     camera tells its own time
     """
 
-    __slots__ = ("_data", "captured_at_ns", "captured_ns", "format", "metadata", "pts_ns", "seq", "shared", "stream")
+    __slots__ = (
+        "_data",
+        "captured_at_ns",
+        "captured_ns",
+        "format",
+        "metadata",
+        "pts_ns",
+        "seq",
+        "shared",
+        "stream",
+    )
 
     def __init__(
         self,
@@ -282,7 +292,9 @@ def _picture_of(array: Array, pixel: PixelFormat | None) -> PictureFormat:
     if not fits:
         raise ValueError(f"want (height, width, 3) or (height, width) uint8, got {array.shape} {array.dtype}")
     if pixel is not None and pixel not in allowed:
-        raise ValueError(f"pixel: read {pixel}, allowed for an array of {array.ndim} dimensions: {', '.join(allowed)}")
+        raise ValueError(
+            f"pixel: read {pixel}, allowed for an array of {array.ndim} dimensions: {', '.join(allowed)}"
+        )
     height, width = array.shape[:2]
     return PictureFormat(pixel or allowed[0], width, height, full_range=True)
 

@@ -76,10 +76,19 @@ class Number(Parameter[float]):
     type_name = "number"
 
     def __init__(
-        self, default: float, *, minimum: float, maximum: float, step: float = 0, unit: str = "", description: str = ""
+        self,
+        default: float,
+        *,
+        minimum: float,
+        maximum: float,
+        step: float = 0,
+        unit: str = "",
+        description: str = "",
     ) -> None:
         if not (math.isfinite(minimum) and math.isfinite(maximum) and minimum <= maximum):
-            raise ValueError(f"range: read {minimum} to {maximum}, allowed: finite numbers, the smaller first")
+            raise ValueError(
+                f"range: read {minimum} to {maximum}, allowed: finite numbers, the smaller first"
+            )
         self.minimum, self.maximum, self.step = minimum, maximum, step
         super().__init__(default, unit=unit, description=description)
 
@@ -105,7 +114,9 @@ class Integer(Parameter[int]):
 
     type_name = "integer"
 
-    def __init__(self, default: int, *, minimum: int, maximum: int, unit: str = "", description: str = "") -> None:
+    def __init__(
+        self, default: int, *, minimum: int, maximum: int, unit: str = "", description: str = ""
+    ) -> None:
         self.minimum, self.maximum = minimum, maximum
         super().__init__(default, unit=unit, description=description)
 
@@ -127,15 +138,16 @@ class Toggle(Parameter[bool]):
     """On or off."""
 
     type_name = "toggle"
-    _words: ClassVar[dict[str, bool]] = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+    _on: ClassVar[frozenset[str]] = frozenset({"true", "on", "yes"})
+    _off: ClassVar[frozenset[str]] = frozenset({"false", "off", "no"})
 
     def validate(self, value: Any) -> bool:
         if isinstance(value, bool):
             return value
-        word = self._words.get(str(value).lower())
-        if word is None:
+        word = str(value).lower()
+        if word not in self._on | self._off:
             raise self.refuse(value)
-        return word
+        return word in self._on
 
     def allowed(self) -> str:
         return "on or off"
@@ -146,7 +158,9 @@ class Choice(Parameter[str]):
 
     type_name = "choice"
 
-    def __init__(self, default: str, *, choices: tuple[str, ...], unit: str = "", description: str = "") -> None:
+    def __init__(
+        self, default: str, *, choices: tuple[str, ...], unit: str = "", description: str = ""
+    ) -> None:
         self.choices = choices
         super().__init__(default, unit=unit, description=description)
 
@@ -201,7 +215,9 @@ class Regions(Parameter[tuple[Polygon, ...]]):
         return "a list of polygons, each a list of 3 to 100 points [x, y] with x and y from 0 to 1; at most 100 of them"
 
     def declaration(self) -> dict[str, Any]:
-        return super().declaration() | {"default": [[list(point) for point in polygon] for polygon in self.default]}
+        return super().declaration() | {
+            "default": [[list(point) for point in polygon] for polygon in self.default]
+        }
 
     @staticmethod
     def _is_polygon(points: Polygon) -> bool:

@@ -45,7 +45,9 @@ class Processor:
         super().__init_subclass__(**kwargs)
         cls.parameters = declared(cls)
         if taken := sorted(cls.parameters.keys() & vars(Processor).keys()):
-            raise TypeError(f"{cls.__name__}.{taken[0]}: a parameter may not have a name that Processor itself uses")
+            raise TypeError(
+                f"{cls.__name__}.{taken[0]}: a parameter may not have a name that Processor itself uses"
+            )
 
     def __new__(cls, *args: Any, **values: Any) -> Self:
         # Here and not in __init__, so that a subclass that forgets super().__init__() still has its defaults.

@@ -6,40 +6,72 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
-from . import errors, streams, workers
-from .guard import Guard
+from . import errors, page, streams, workers
+from .envelope import Envelope
+from .guard import Guard, Hosts
 from .live import Live
 from .site import SiteView
 
-_STATIC = Path(__file__).parent.parent / "web" / "static"
+_DESCRIPTION = """\
+The state of a site and its live pictures. Every error is `{"error": {"code", "message"}}`: the code is for programs,
+the message for people. Requests that change something are refused when they come from another web page.
+
+Two WebSockets belong to it:
+
+- `/api/watch` sends the answer of `/api/site` as text, at once and after every change.
+- `/streams/{name}/live.ws` sends binary messages: a uint32 (little-endian), the length of a JSON text; the text; a
+  JPEG. The text holds `number` (counts pictures; a gap is what you missed), `frame_seq`, `width`, `height`, `pts_ns`,
+  `captured_ns`, `captured_at_ns`, and `results`: for each processor its `frame_seq` and `values`. They are of the frame
+  that is shown wherever the processor keeps up, else of the last one before it. With `?window=3` at most three pictures
+  are under way: say the `number` of each one that you have shown, as a text message. Close code 4404 says that there is
+  no such camera.
+"""
 
 
-def create_app(site: str, *, loopback_only: bool = True) -> FastAPI:
-    """The application for one site; `loopback_only` makes it refuse requests that name another host."""
-    app = FastAPI(title="Frameloom", version=_version(), lifespan=_lifespan, docs_url=None, redoc_url=None)
+def create_app(site: str, *, address: str = "127.0.0.1", patience_s: float = 30.0) -> FastAPI:
+    """The application for one site.
+
+    address     where it listens, which decides how it may be called (see `frameloom.server.guard`)
+    patience_s  a viewer that takes no picture for so long is let go
+    """
+    app = FastAPI(
+        title="Frameloom",
+        version=_version(),
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.site = SiteView(site)
-    app.state.live = Live(site)
+    app.state.live = Live(app.state.site, patience_s=patience_s)
     errors.install(app)
-    app.include_router(streams.router, tags=["streams"])
-    app.include_router(workers.router, tags=["workers"])
-    app.mount("/", StaticFiles(directory=_STATIC, html=True), name="web")
-    app.add_middleware(Guard, loopback_only=loopback_only)
+    app.include_router(streams.router, tags=["cameras"])
+    app.include_router(workers.router, tags=["site"])
+    app.include_router(page.router)
+    app.add_middleware(Guard, hosts=Hosts(address))
+    app.add_middleware(Envelope)
     return app
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    following = asyncio.create_task(app.state.site.follow())
+    tasks = [asyncio.create_task(work) for work in (app.state.site.follow(), app.state.live.follow())]
     try:
         yield
     finally:
-        following.cancel()
         app.state.live.close()
+        await _end(tasks)
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _version() -> str:

@@ -1,4 +1,4 @@
-"""Keeps other web pages out of a server that listens on loopback without a login.
+"""Keeps other web pages out of a server that has no login.
 
 Any page in the user's browser can send requests to 127.0.0.1. Two checks stop it: the Host header must name this
 machine (else a foreign name was pointed here: DNS rebinding), and what changes something, and every WebSocket, must
@@ -7,6 +7,8 @@ come from our own page (Origin) or from no page at all (curl, scripts).
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,42 +16,91 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .errors import problem
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Hosts:
+    """The names by which this server may be called, given the address on which it listens.
+
+    A name can be pointed anywhere by whoever owns it; an IP address cannot. On loopback only loopback is allowed.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.is_loopback = is_loopback(address)
+        self._names = {"localhost", address.lower()}
+        if not self.is_loopback:
+            own = socket.gethostname().lower()
+            self._names |= {own, f"{own}.local", socket.getfqdn().lower()}
+
+    def allow(self, host: str) -> bool:
+        """Whether `host`, as in a Host header, may be served."""
+        name = _name(host)
+        if name in self._names:
+            return True
+        return is_loopback(name) or (not self.is_loopback and _is_address(name))
+
+    def __str__(self) -> str:
+        names = sorted(name for name in self._names if not _is_address(name))
+        return ", ".join([*names, "127.0.0.1" if self.is_loopback else "an IP address"])
 
 
 class Guard:
-    """ASGI middleware. `loopback_only`: the Host header must name this machine."""
+    """ASGI middleware that answers 403 to what may not come in."""
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Hosts) -> None:
         self._app = app
-        self._loopback_only = loopback_only
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        refusal = self._refusal(scope)
-        if not refusal:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal[:120]})
-        else:
+        if scope["type"] in ("http", "websocket") and (refusal := self._refusal(scope)):
             await problem(403, "forbidden", refusal)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> str:
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        host = headers.get(b"host", "")
-        if self._loopback_only and _name(f"//{host}") not in _THIS_MACHINE:
-            return f"Host header: read {host[:100]!r}, allowed: localhost, 127.0.0.1"
-        origin = headers.get(b"origin")
+        hosts, origins = _values(scope, b"host"), _values(scope, b"origin")
+        host = hosts[0] if len(hosts) == 1 else ""
+        if not self._hosts.allow(host):
+            return f"Host header: read {', '.join(hosts)[:100]!r}, allowed: {self._hosts}"
         changes = scope["type"] == "websocket" or scope["method"] not in _READING
-        if changes and origin is not None and urlsplit(origin).netloc != host:
-            return f"Origin: read {origin[:100]!r}, allowed: this server's own page"
+        if changes and any(_place(origin) != host.lower() for origin in origins):
+            return f"Origin: read {', '.join(origins)[:100]!r}, allowed: this server's own page"
         return ""
 
 
-def _name(address: str) -> str:
+def is_loopback(host: str) -> bool:
+    """True if only this machine can reach the address."""
+    if host == "localhost":
+        return True
     try:
-        return urlsplit(address).hostname or ""
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _values(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _name(host: str) -> str:
+    """'localhost' of 'localhost:8080', '::1' of '[::1]:8080'; empty if it is nothing of the kind."""
+    try:
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "" if parts.netloc == host and "@" not in host else ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str:
+    """'localhost:8080' of 'http://localhost:8080'; empty for 'null'."""
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""

@@ -4,94 +4,153 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import uvicorn
+import uvloop
 
+from frameloom.bus.paths import site_dir
 from frameloom.model.errors import NeedsPerson
 from frameloom.model.worker import State, WorkerReport, WorkerSpec
+from frameloom.site.ports import busy_port
 from frameloom.workers.host import Host
 from frameloom.workers.link import Link
 
 from .app import create_app
-from .ports import busy_port
+from .guard import is_loopback
 
 log = logging.getLogger(__name__)
 
+_GRACE_S = 0.5  # for viewers to hear that the server stops
+_UNSENT_BYTES = 128 * 1024
+_USER_TIMEOUT_MS = 30_000
+_LONGEST_MESSAGE_BYTES = 64 * 1024
+
 
 class ServerHost(Host):
-    """config: `host` (address to listen on) and `port`."""
+    """config: `host` (address to listen on) and `port`; 0: the one that the site had last, or any that is free."""
 
     def __init__(self, spec: WorkerSpec, link: Link) -> None:
         super().__init__(spec, link)
         link.work = "serving"
-        self._address = (str(spec.config.get("host", "127.0.0.1")), int(spec.config.get("port", 8080)))
-        self._app = create_app(spec.site, loopback_only=is_loopback(self._address[0]))
-        self._listening = False
+        self._host = str(spec.config.get("host", "127.0.0.1"))
+        self._port = int(spec.config.get("port", 8080))
+        self._url = ""
+        self._app = create_app(spec.site, address=self._host)
 
     def run(self) -> None:
         listener = self._listen()
-        self._listening = True
+        self._url = url_of(*listener.getsockname()[:2])
+        if warning := self._warning():
+            log.warning(warning)
         self.link.wake()
-        try:
-            asyncio.run(self._serve(listener))
-        finally:
-            listener.close()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve(listener))
 
     def report(self) -> WorkerReport:
-        return WorkerReport(
-            State.RUNNING if self._listening else State.STARTING,
-            "",
-            info={"url": f"http://{self._address[0]}:{self._address[1]}/", "viewers": self._app.state.live.viewers},
-        )
+        live = self._app.state.live
+        state = State.RUNNING if self._url else State.STARTING
+        info = {"url": self._url, "viewers": live.viewers, "missed": live.missed} if self._url else {}
+        return WorkerReport(state, self._warning(), info=info)
+
+    def _warning(self) -> str:
+        if is_loopback(self._host):
+            return ""
+        return f"listening on {self._host} without a login: whoever reaches this address sees and controls everything"
 
     def _listen(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(self._address)
-        except OSError as error:
-            listener.close()
-            raise NeedsPerson(busy_port(*self._address, error)) from error
-        self._address = listener.getsockname()[:2]
-        if not is_loopback(self._address[0]):
-            log.warning("listening on %s without a login: whoever reaches this address controls the site", self._address[0])
-        return listener
+        last = LastPort(site_dir(self.spec.site) / "server.port")
+        wishes = [self._port] if self._port else [*last.read(), 0]
+        for port in wishes:
+            try:
+                listener = listen(self._host, port)
+            except OSError as error:
+                if port == wishes[-1]:
+                    raise NeedsPerson(busy_port(self._host, port, error)) from error
+            else:
+                last.write(listener.getsockname()[1])
+                return listener
+        raise AssertionError("there is always a wish")
 
     async def _serve(self, listener: socket.socket) -> None:
-        settings: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "on", "ws": "websockets-sansio"}
-        config = uvicorn.Config(self._app, timeout_graceful_shutdown=1, ws_per_message_deflate=False, **settings)
-        server = _Server(config)
-        stop = asyncio.get_running_loop().create_task(self._watch_stop(server))
+        server = _Server(
+            uvicorn.Config(
+                self._app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                ws_max_size=_LONGEST_MESSAGE_BYTES,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        stopping = asyncio.create_task(self._stop_in_time(server))
         await server.serve(sockets=[listener])
-        stop.cancel()
+        stopping.cancel()
 
-    async def _watch_stop(self, server: uvicorn.Server) -> None:
+    async def _stop_in_time(self, server: uvicorn.Server) -> None:
         stopped = asyncio.Event()
-        asyncio.get_running_loop().add_reader(self.link.stop_fd, stopped.set)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.link.stop_fd, stopped.set)
         await stopped.wait()
-        asyncio.get_running_loop().remove_reader(self.link.stop_fd)
+        loop.remove_reader(self.link.stop_fd)
         self._app.state.live.close()
         server.should_exit = True
+        await asyncio.sleep(_GRACE_S)
+        server.force_exit = True  # somebody does not read what we said
 
 
 class _Server(uvicorn.Server):
     """Signals are the worker's business (`frameloom.workers.main`)."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Any:
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
-def is_loopback(host: str) -> bool:
-    """True if only this machine can reach the address."""
-    if host == "localhost":
-        return True
+class LastPort:
+    """The port that a site had last, so that a page that is open finds a server that was started again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[int]:
+        """The port, if there is one."""
+        with contextlib.suppress(OSError, ValueError):
+            port = int(self._path.read_text(encoding="ascii"))
+            if 1024 <= port <= 65535:
+                return [port]
+        return []
+
+    def write(self, port: int) -> None:
+        """Keep it; if that fails, the next server has another port."""
+        with contextlib.suppress(OSError):
+            self._path.write_text(f"{port}\n", encoding="ascii")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket whose connections hold little that was not sent, so that a slow viewer is not far behind."""
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for option, value in (("TCP_NOTSENT_LOWAT", _UNSENT_BYTES), ("TCP_USER_TIMEOUT", _USER_TIMEOUT_MS)):
+            if hasattr(socket, option):
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        listener.bind(address)
+        listener.listen(128)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def url_of(host: str, port: int) -> str:
+    """The page's address for a browser on this machine."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{reachable}:{port}/"

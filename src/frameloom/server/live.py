@@ -1,144 +1,251 @@
 """Live pictures for viewers: one subscription per stream, however many look; none when nobody does.
 
-A viewer gets the newest picture whenever it is ready for one. What it misses is counted; it slows nobody.
+A viewer gets the newest picture whenever it is ready for one. What it misses is counted; it slows nobody. How a
+viewer is reached (WebSocket, multipart, one picture) belongs to `frameloom.server.viewers`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+import struct
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from frameloom.bus.subscriber import Subscription
-from frameloom.model.errors import FrameloomError
+from frameloom.model.errors import CommandError, FrameloomError
 from frameloom.model.names import view_of
 from frameloom.model.packet import Packet
 from frameloom.model.result import Result
 
+from .news import News
+from .results import WAIT_S, FrameId, Results
+from .site import SiteView
+
 log = logging.getLogger(__name__)
 
-_RESULTS_KEPT = 64  # a picture is encoded a few frames after it was taken; its results come before or after
+_AGAIN_S = 1.0
+_HEAD = struct.Struct("<I")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True)
 class Picture:
-    """One JPEG and the number of the frame that it shows."""
+    """One JPEG, the frame that it shows, and the results that are drawn on it.
+
+    `number` counts the pictures of a feed: what a viewer misses is a gap in it.
+    """
 
     number: int
-    frame_seq: int
+    frame: FrameId
     packet: Packet
+    results: tuple[Result, ...] = ()
+
+    @property
+    def jpeg(self) -> bytes:
+        data: bytes = self.packet.data
+        return data
+
+    @cached_property
+    def message(self) -> bytes:
+        """For a WebSocket: uint32 length of a JSON text, the text, the JPEG. The same for all viewers."""
+        head = json.dumps(self.describe(), separators=(",", ":")).encode()
+        return b"".join((_HEAD.pack(len(head)), head, self.jpeg))
+
+    def describe(self) -> dict[str, Any]:
+        """The picture in JSON, without its pixels."""
+        packet = self.packet
+        return {
+            "number": self.number,
+            "frame_seq": self.frame.seq,
+            "width": packet.format.width,
+            "height": packet.format.height,
+            "pts_ns": packet.pts_ns,
+            "captured_ns": packet.captured_ns,
+            "captured_at_ns": packet.captured_at_ns,
+            "results": [
+                {"processor": each.stream, "frame_seq": each.frame_seq, "values": each.values} for each in self.results
+            ],
+        }
 
 
-@dataclass(slots=True)
 class Feed:
-    """What all viewers of one stream share."""
+    """What all viewers of one stream share. `missed` counts the pictures that one of them was too slow for."""
 
-    stream: str
-    viewers: int = 0
-    picture: Picture | None = None
-    results: dict[str, OrderedDict[int, Result]] = field(default_factory=dict)
-    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    closed: bool = False
+    def __init__(self, stream: str, site: str) -> None:
+        self.stream = stream
+        self.viewers = 0
+        self.missed = 0
+        self.picture: Picture | None = None
+        self.ended: CommandError | None = None
+        self._site = site
+        self._news = News()
+        self._arrivals = News()
+        self._results: dict[str, Results] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def next(self, number: int) -> Picture | None:
-        """The newest picture after `number`; None when the server stops."""
-        async with self.changed:
-            await self.changed.wait_for(lambda: self.closed or (self.picture and self.picture.number != number))
-            return None if self.closed else self.picture
+        """The newest picture after `number`; None when the feed has ended (`ended` says why)."""
+        while self.ended is None:
+            if self.picture is not None and self.picture.number != number:
+                self._count_missed(number, self.picture.number)
+                return self.picture
+            await self._news.wait()
+        return None
 
-    def results_of(self, frame_seq: int) -> list[Result]:
-        """For each processor its result of this frame, or of the last one before it."""
-        found = []
-        for kept in self.results.values():
-            before = [seq for seq in kept if seq <= frame_seq]
-            if before:
-                found.append(kept[before[-1]])
-        return found
+    async def end_of_feed(self) -> None:
+        """Wait for the end."""
+        while self.ended is None:
+            await self._news.wait()
+
+    def start(self, processors: Iterable[str]) -> None:
+        """Begin to read the pictures of the stream, and the results of `processors`."""
+        pictures = view_of(self.stream)
+        self._tasks[pictures] = asyncio.create_task(self._kept_going(pictures, self._take_pictures))
+        self.follow(processors)
+
+    def follow(self, processors: Iterable[str]) -> None:
+        """These processors look at the stream now."""
+        wanted = set(processors)
+        for name in self._results.keys() - wanted:
+            del self._results[name]
+            self._tasks.pop(name).cancel()
+        for name in wanted - self._results.keys():
+            self._results[name] = Results()
+            self._tasks[name] = asyncio.create_task(self._kept_going(name, self._take_results))
+
+    def end(self, why: CommandError) -> None:
+        """Stop reading, and let every viewer go."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+        self.ended = why
+        self._news.tell()
+
+    def _count_missed(self, last: int, now: int) -> None:
+        if last:
+            self.missed += now - last - 1
+
+    async def _kept_going(self, stream: str, take: Any) -> None:
+        """A stream that refuses us is tried again; viewers keep the last picture."""
+        said = ""
+        while True:
+            try:
+                await take(stream)
+            except (FrameloomError, OSError) as error:
+                if said != (said := str(error)):
+                    log.warning("stream %s: %s", stream, error)
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _take_pictures(self, stream: str) -> None:
+        with Subscription(stream, site=self._site, client="server") as packets:
+            async for packet in packets:
+                frame = FrameId(int(packet.metadata.get("frame_seq", 0)), packet.captured_ns)
+                await self._await_results(frame)
+                number = self.picture.number + 1 if self.picture else 1
+                self.picture = Picture(number, frame, packet, tuple(self._results_of(frame)))
+                self._news.tell()
+
+    async def _take_results(self, stream: str) -> None:
+        found = self._results[stream]
+        with Subscription(stream, site=self._site, policy="every", client="server", leases=16) as results:
+            async for result in results:
+                if result.source == self.stream:
+                    found.add(result)
+                    self._arrivals.tell()
+
+    async def _await_results(self, frame: FrameId) -> None:
+        """Wait a little for those processors that are usually in time."""
+        for results in self._results.values():
+            results.expect(frame)
+        if not self._are_worth_waiting(frame):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WAIT_S):
+                while self._are_worth_waiting(frame):
+                    await self._arrivals.wait()
+
+    def _are_worth_waiting(self, frame: FrameId) -> bool:
+        return any(results.is_worth_waiting(frame) for results in self._results.values())
+
+    def _results_of(self, frame: FrameId) -> Iterable[Result]:
+        found = (results.of(frame) for results in self._results.values())
+        return (result for result in found if result is not None)
 
 
 class Live:
-    """The feeds of a site, by stream."""
+    """The feeds of a site, by stream. `patience_s`: a viewer that takes no picture for so long is let go."""
 
-    def __init__(self, site: str) -> None:
-        self._site = site
+    def __init__(self, view: SiteView, *, patience_s: float = 30.0) -> None:
+        self.patience_s = patience_s
+        self._view = view
         self._feeds: dict[str, Feed] = {}
+        self._missed = 0
+        self._stopping = False
 
     @property
     def viewers(self) -> int:
-        return sum(feed.viewers for feed in self._feeds.values())
+        """How many look at a picture now."""
+        return sum(feed.viewers for feed in list(self._feeds.values()))
+
+    @property
+    def missed(self) -> int:
+        """Pictures that viewers were too slow for, in all."""
+        return self._missed + sum(feed.missed for feed in list(self._feeds.values()))
 
     @contextlib.asynccontextmanager
-    async def watching(self, stream: str, processors: Iterable[str] = ()) -> AsyncIterator[Feed]:
-        """Join as a viewer of `stream`, with the results of `processors`."""
-        feed = self._feeds.setdefault(stream, Feed(stream))
+    async def watching(self, stream: str) -> AsyncIterator[Feed]:
+        """Join as a viewer of a camera; raises `CommandError` if there is none of that name, or the server stops."""
+        processors = processors_on(stream, await self._view.known())
+        if self._stopping:
+            raise _STOPPING
+        feed = self._feeds.get(stream)
+        if feed is None:
+            feed = self._feeds[stream] = Feed(stream, self._view.site)
+            feed.start(processors)
         feed.viewers += 1
-        self._start(feed, processors)
         try:
             yield feed
         finally:
             feed.viewers -= 1
-            if not feed.viewers:
-                self._end(feed)
+            if not feed.viewers and feed.ended is None:
+                self._end(feed, CommandError("unwatched", "nobody is watching"))
+
+    async def follow(self) -> None:
+        """Keep up with cameras that go and processors that come, until cancelled."""
+        number = 0
+        while True:
+            number, snapshot = await self._view.next(number)
+            for feed in list(self._feeds.values()):
+                self._adapt(feed, snapshot["workers"])
 
     def close(self) -> None:
         """The server stops: let every viewer go."""
+        self._stopping = True
         for feed in list(self._feeds.values()):
-            feed.closed = True
-            self._end(feed)
+            self._end(feed, _STOPPING)
 
-    def _start(self, feed: Feed, processors: Iterable[str]) -> None:
-        self._start_task(feed, view_of(feed.stream), self._take_pictures)
-        for name in processors:
-            self._start_task(feed, name, self._take_results)
+    def _adapt(self, feed: Feed, workers: Mapping[str, Any]) -> None:
+        try:
+            feed.follow(processors_on(feed.stream, workers))
+        except CommandError as error:
+            self._end(feed, error)
 
-    def _start_task(self, feed: Feed, stream: str, take: Any) -> None:
-        if stream not in feed.tasks:
-            feed.tasks[stream] = asyncio.create_task(self._kept_going(take, feed, stream))
-
-    def _end(self, feed: Feed) -> None:
-        for task in feed.tasks.values():
-            task.cancel()
-        feed.tasks.clear()
-        if self._feeds.get(feed.stream) is feed:
-            del self._feeds[feed.stream]
-        asyncio.get_running_loop().create_task(_notify(feed))
-
-    async def _kept_going(self, take: Any, feed: Feed, stream: str) -> None:
-        """A stream that refuses us is tried again; its viewers keep the last picture."""
-        while True:
-            try:
-                await take(feed, stream)
-            except FrameloomError as error:
-                log.warning("stream %s: %s", stream, error)
-            await asyncio.sleep(1)
-
-    async def _take_pictures(self, feed: Feed, stream: str) -> None:
-        with Subscription(stream, site=self._site, client="server") as packets:
-            async for packet in packets:
-                number = feed.picture.number + 1 if feed.picture else 1
-                feed.picture = Picture(number, int(packet.metadata.get("frame_seq", 0)), packet)
-                await _notify(feed)
-
-    async def _take_results(self, feed: Feed, stream: str) -> None:
-        kept = feed.results.setdefault(stream, OrderedDict())
-        last_seq = 0
-        with Subscription(stream, site=self._site, policy="every", client="server", leases=16) as results:
-            async for result in results:
-                if result.source != feed.stream:
-                    continue
-                if result.frame_seq <= last_seq:
-                    kept.clear()  # the camera began to count anew
-                last_seq = result.frame_seq
-                kept[last_seq] = result
-                while len(kept) > _RESULTS_KEPT:
-                    kept.popitem(last=False)
+    def _end(self, feed: Feed, why: CommandError) -> None:
+        del self._feeds[feed.stream]
+        self._missed += feed.missed
+        feed.end(why)
 
 
-async def _notify(feed: Feed) -> None:
-    async with feed.changed:
-        feed.changed.notify_all()
+_STOPPING = CommandError("stopping", "the server is stopping")
+
+
+def processors_on(camera: str, workers: Mapping[str, Any]) -> list[str]:
+    """The processors that look at a camera's frames; raises `CommandError` if there is no such camera."""
+    if workers.get(camera, {}).get("kind") != "camera":
+        cameras = [name for name, worker in workers.items() if worker["kind"] == "camera"]
+        raise CommandError("unknown-name", f"no camera {camera[:50]!r}; there are: {', '.join(cameras) or 'none'}")
+    return [name for name, w in workers.items() if w["kind"] == "processor" and camera in w["streams"]]

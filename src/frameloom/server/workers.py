@@ -1,59 +1,92 @@
-"""Workers as resources: state, start, stop, restart, parameters, logs. Everything here posts a command."""
+"""The site and its workers as resources: state, start, stop, restart, parameters, logs.
+
+What changes something posts a command to the supervisor, as the command line does.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Literal
+import contextlib
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Body, Path, Query, Request, WebSocket, WebSocketDisconnect
 
+from .errors import may_fail
+from .news import first_of
+from .schema import Changed, Done, Logs, Site, Verb
 from .site import SiteView
 
 router = APIRouter()
 
+Name = Annotated[str, Path(description="Name of a worker")]
 
-@router.get("/api/site", summary="The whole site: every worker with its state")
+
+@router.get(
+    "/api/site",
+    summary="The whole site: every worker with its state",
+    response_model=None,
+    responses={200: {"model": Site, "description": "As the supervisor said it last"}, **may_fail(503)},
+)
 async def site(request: Request) -> dict[str, Any]:
     view = _site(request)
-    view.workers()
+    await view.known()
     return view.snapshot or {}
 
 
-@router.post("/api/workers/{name}/{verb}", summary="Start, stop or restart a worker")
-async def order(name: str, verb: Literal["start", "stop", "restart"], request: Request) -> dict[str, Any]:
+@router.post(
+    "/api/workers/{name}/{verb}",
+    summary="Start, stop or restart a worker, or clear its last error",
+    response_model=None,
+    responses={200: {"model": Done, "description": "It is done; a start is under way"}, **may_fail(404, 422, 503, 504)},
+)
+async def order(name: Name, verb: Verb, request: Request) -> dict[str, Any]:
     return await _site(request).command(verb, names=[name])
 
 
-@router.patch("/api/workers/{name}/parameters", summary="Change parameters between two frames")
-async def change(name: str, request: Request, values: dict[str, Any] = Body(...)) -> dict[str, Any]:
+@router.patch(
+    "/api/workers/{name}/parameters",
+    summary="Change parameters",
+    response_model=None,
+    responses={
+        200: {"model": Changed, "description": "In effect from the next picture on, and written to site.yaml"},
+        **may_fail(404, 409, 413, 422, 503, 504),
+    },
+)
+async def change(
+    name: Name,
+    request: Request,
+    values: Annotated[dict[str, Any], Body(description="New values by name", examples=[{"threshold": 30}])],
+) -> dict[str, Any]:
     return await _site(request).command("set", name=name, values=values)
 
 
-@router.get("/api/workers/{name}/logs", summary="The last lines that a worker wrote")
-async def logs(name: str, request: Request, lines: int = Query(100, ge=1, le=1000)) -> dict[str, Any]:
-    return await _site(request).command("logs", name=name, lines=lines)
+@router.get(
+    "/api/workers/{name}/logs",
+    summary="The last lines that a worker wrote",
+    response_model=None,
+    responses={200: {"model": Logs, "description": "Oldest first"}, **may_fail(404, 422, 503, 504)},
+)
+async def logs(
+    name: Name,
+    request: Request,
+    lines: Annotated[int, Query(ge=1, le=1000, description="How many at most")] = 100,
+    after: Annotated[int, Query(ge=0, description="Only lines with a greater `seq`")] = 0,
+) -> dict[str, Any]:
+    return await _site(request).command("logs", name=name, lines=lines, after=after)
 
 
 @router.websocket("/api/watch")
 async def watch(socket: WebSocket) -> None:
     """Text messages: the site's snapshot, at once and after every change, the newest one to a slow reader."""
     await socket.accept()
-    view: SiteView = socket.app.state.site
-    gone = asyncio.create_task(_until_gone(socket))
+    with contextlib.suppress(WebSocketDisconnect, OSError):
+        await first_of(_tell(socket, socket.app.state.site), _until_gone(socket))
+
+
+async def _tell(socket: WebSocket, view: SiteView) -> None:
     number = 0
-    try:
-        while not gone.done():
-            news = asyncio.create_task(view.next(number))
-            await asyncio.wait((news, gone), return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
-                news.cancel()
-                return
-            number, snapshot = news.result()
-            await socket.send_json(snapshot)
-    except (WebSocketDisconnect, RuntimeError):
-        return
-    finally:
-        gone.cancel()
+    while True:
+        number, snapshot = await view.next(number)
+        await socket.send_json(snapshot)
 
 
 async def _until_gone(socket: WebSocket) -> None:

@@ -60,15 +60,19 @@ class Document:
 
     def value(self, path: Path) -> Any:
         """What is written at `path`, or in short form in the place of what would hold it; None if nothing is."""
-        value = self.data
+        value: Any = self.data
         for part in path:
             if not isinstance(value, dict | list):
                 return value
-            try:
-                value = value[part]
-            except (LookupError, TypeError):
-                return None
+            value = _held(value, part)
         return value
+
+
+def _held(container: Any, part: str | int) -> Any:
+    try:
+        return container[part]
+    except (LookupError, TypeError):
+        return None
 
 
 def read_text(path: FilePath, file: str) -> str:

@@ -23,6 +23,7 @@ _ALIAS = re.compile(r"\s*\*[^\s,\[\]{}]+")
 # Strictly a comment needs a space before it; the parser is content with a bracket or a comma.
 _COMMENT = re.compile(r"(?:(?<=[\s,\[\]{}])|^)#[^\r\n]*", re.MULTILINE)
 _COMMA = re.compile(r"[ \t]*,(?:[ \t]+(?![ \t#]))?")
+_COMMENT_LINE = re.compile(r"(?:[ \t]*\r?\n)*(?P<indent> *)#[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _REST_OF_LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n|\Z)")
 
 
@@ -149,7 +150,8 @@ def _insert(text: str, mapping: Node, key: str, value: Any) -> str:
     if _is_flow(mapping):
         return _insert_in_flow(text, mapping, key, value)
     last = _item(text, *mapping.value[-1])
-    return _after_line(text, last.end, block(key, value, last.key.start_mark.column, _step(text)))
+    column = last.key.start_mark.column
+    return _after_line(text, last.end, block(key, value, column, _step(text)), column + 1)
 
 
 def _insert_in_flow(text: str, mapping: Node, key: str, value: Any) -> str:
@@ -187,9 +189,19 @@ def _remove_lines(text: str, item: _Item, keep_comments: bool) -> str:
     rest = _REST_OF_LINE.match(text, item.end)
     end, newline = (rest.end(), rest[1]) if rest else (item.end, "")
     column = item.key.start_mark.column
+    end = end if keep_comments else _end_of_comments(text, end, column + 1)
     kept = _comments_around(text, item.value, item.colon_end, end) if keep_comments else []
     lines = newline.join(" " * column + comment for comment in kept)
     return text[: item.start - column] + lines + (newline if kept else "") + text[end:]
+
+
+def _end_of_comments(text: str, offset: int, least_column: int) -> int:
+    """Where the comments end that stand so far to the right that they belong to what is above them."""
+    for line in _COMMENT_LINE.finditer(text, offset):
+        if line.start() != offset or len(line["indent"]) < least_column:
+            break
+        offset = line.end()
+    return offset
 
 
 def _remove_from_flow(text: str, mapping: Node, item: _Item, keep_comments: bool) -> str:
@@ -203,12 +215,12 @@ def _remove_from_flow(text: str, mapping: Node, item: _Item, keep_comments: bool
     return text[:start] + inside + text[item.end :]
 
 
-def _after_line(text: str, offset: int, lines: list[str]) -> str:
-    """`lines` below the line that `offset` is in."""
+def _after_line(text: str, offset: int, lines: list[str], comment_column: int = 1 << 20) -> str:
+    """`lines` below the line that `offset` is in, and below comments that stand as far right as `comment_column`."""
     newline = _newline(text)
     rest = _REST_OF_LINE.match(text, offset)
-    end = rest.end() if rest else len(text)
-    lead = "" if rest and rest[1] else newline
+    end = _end_of_comments(text, rest.end() if rest else len(text), comment_column)
+    lead = "" if text[:end].endswith(("\n", "\r")) else newline
     return text[:end] + lead + "".join(line + newline for line in lines) + text[end:]
 
 

@@ -48,7 +48,7 @@ def from_text(text: str, file: str, environment: Mapping[str, str] | None = None
     problems += [document.problem(*trouble) for trouble in check(expansion.data, document.data)]
     if problems or site is None:
         raise InvalidSite(file, problems)
-    return site.at(Origin(file, FilePath(file).resolve().parent, document))
+    return site.at(Origin(file, FilePath(os.path.abspath(file)).parent, document))
 
 
 def check_params(site: Site, declarations: Declarations) -> None:

@@ -41,6 +41,7 @@ def _no_bool(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), BeforeValidator(_no_bool)]
+Hang = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False), BeforeValidator(_no_bool)]
 
 
 def _allowed(words: str) -> dict[str, Any]:
@@ -121,7 +122,9 @@ class Camera(SourceSettings):
         """Says what no type says: the short form, and what a URL may be."""
         schema = handler(core_schema)
         definition = handler.resolve_ref_schema(schema)
-        definition["properties"]["url"]["allowed"] = SourceSettings.model_fields["url"].description
+        url = definition["properties"]["url"]
+        url["allowed"] = SourceSettings.model_fields["url"].description
+        url["description"] = "Where its pictures come from; a relative path starts beside the site file"
         definition["allowed"] = "a URL, or a mapping of " + ", ".join(definition["properties"])
         return schema
 
@@ -146,16 +149,14 @@ class Processor(Entry):
         default={},
         repr=False,
         description="Values of its declared parameters; the others have their defaults",
+        json_schema_extra=_allowed("a mapping of parameters to values"),
     )
     policy: Literal["latest", "every"] = Field(
         default="latest",
         description="`latest`: the newest picture, older ones are dropped and counted; `every`: each one",
     )
-    hang_s: Real | None = Field(
-        default=None,
-        ge=1,
-        le=3600,
-        description="Longest time for one picture, where that of `limits` does not fit",
+    hang_s: Hang | None = Field(
+        default=None, description="Longest time for one picture, where that of `limits` does not fit"
     )
     enabled: bool = Field(default=True, description="Whether it is started with the site")
 
@@ -191,9 +192,7 @@ class Limits(Entry):
     silent_s: Real = Field(
         default=5, ge=1, le=600, description="A worker that reports nothing for so long is ended"
     )
-    hang_s: Real = Field(
-        default=30, ge=1, le=3600, description="A worker that is so long at one picture is ended"
-    )
+    hang_s: Hang = Field(default=30, description="A worker that is so long at one picture is ended")
     backoff_s: list[Wait] = Field(
         default=[0.1, 0.5, 1, 2, 4, 8, 16, 30],
         min_length=1,
@@ -235,9 +234,21 @@ class Site(Entry):
         json_schema_extra=_allowed(NAME_ALLOWED),
     )
     server: Server = Field(default=Server(), description="The web server")
-    cameras: dict[str, Camera] = Field(default={}, description="Cameras, films and devices by name")
-    processors: dict[str, Processor] = Field(default={}, description="Code that looks at frames, by name")
-    sinks: dict[str, Sink] = Field(default={}, description="What else is done with streams, by name")
+    cameras: dict[str, Camera] = Field(
+        default={},
+        description="Cameras, films and devices by name",
+        json_schema_extra=_allowed("a mapping of names to cameras"),
+    )
+    processors: dict[str, Processor] = Field(
+        default={},
+        description="Code that looks at frames, by name",
+        json_schema_extra=_allowed("a mapping of names to processors"),
+    )
+    sinks: dict[str, Sink] = Field(
+        default={},
+        description="What else is done with streams, by name",
+        json_schema_extra=_allowed("a mapping of names to sinks"),
+    )
     limits: Limits = Field(default=Limits(), description="When a worker counts as dead, hung or hopeless")
     _origin: Origin = PrivateAttr(default_factory=Origin)
 

@@ -15,6 +15,7 @@ from typing import Any
 import watchfiles
 
 from frameloom.control.lifecycle import Limits
+from frameloom.control.local import LocalPlacement
 from frameloom.control.logs import LogLine
 from frameloom.control.runner import run_site
 from frameloom.control.supervisor import Supervisor
@@ -70,6 +71,7 @@ async def run_file(
         site.name,
         [*extra, *specs(site)],
         limits=_limits(site),
+        placement=LocalPlacement(python_path=[str(site.base_dir)]),
         store=_Store(file),
         on_log=on_log,
     )

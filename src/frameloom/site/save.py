@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path as FilePath
@@ -25,7 +26,7 @@ from .model import Site
 from .problems import InvalidSite, Path, Problem, shown
 from .render import plain
 from .rules import SECTIONS
-from .specs import SERVER
+from .specs import SERVER, VIEW_PARAMS
 
 _ATTEMPTS = 5
 _BOM = "\ufeff"
@@ -33,7 +34,6 @@ _BOM = "\ufeff"
 _SHORT_FORMS: dict[int, tuple[str, type]] = {2: ("url", str), 3: ("enabled", bool)}
 
 Change = Callable[["_Draft"], None]
-Stamp = tuple[int, int, int]
 
 
 class SiteFile:
@@ -46,6 +46,7 @@ class SiteFile:
     def __init__(self, path: str | os.PathLike[str], environment: Mapping[str, str] | None = None) -> None:
         self.path = FilePath(path)
         self._environment = os.environ if environment is None else environment
+        self._changing = threading.Lock()
 
     def load(self) -> Site:
         """The site as the file says it now."""
@@ -80,12 +81,12 @@ class SiteFile:
         return self._apply(lambda draft: draft.remove(name))
 
     def _apply(self, change: Change) -> Site:
-        for _ in range(_ATTEMPTS):
-            stamp = _stamp(self.path)
-            before = read_text(self.path, str(self.path))
-            after, site = self._changed(before, change)
-            if after == before or _replace(self.path, after, stamp):
-                return site
+        with self._changing:
+            for _ in range(_ATTEMPTS):
+                before = read_text(self.path, str(self.path))
+                after, site = self._changed(before, change)
+                if after == before or _replace(self.path, before, after):
+                    return site
         raise SiteError(f"{self.path}: not saved: something else changes the file all the time")
 
     def _changed(self, before: str, change: Change) -> tuple[str, Site]:
@@ -118,24 +119,27 @@ class _Draft:
         self.wanted: Any = parse(text, site.file).data
 
     def set_params(self, name: str, values: Mapping[str, Any]) -> None:
-        path, present = self._params(name)
+        path, present, known = self._params(name)
         for key, value in plain(dict(values), name).items():
+            if known and key not in known:
+                raise self._unknown(f"{name}.{key}", list(known), "parameter")
             if value is None:
                 self._remove((*path, key), keep_comments=True)
             elif key not in present or not _says(present[key], value):
                 self._set((*path, key), escape(value))
 
-    def _params(self, name: str) -> tuple[Path, Mapping[str, Any]]:
-        """Where the parameters of `name` are set, and what the file says of them now."""
+    def _params(self, name: str) -> tuple[Path, Mapping[str, Any], tuple[str, ...]]:
+        """Where the parameters of `name` are set, what the file says of them, and their names if we know them."""
         if name in self.site.processors:
-            return ("processors", name, "params"), self.site.processors[name].params
+            return ("processors", name, "params"), self.site.processors[name].params, ()
         if name in self.site.sinks:
-            return ("sinks", name), self.site.sinks[name].model_dump(exclude_unset=True)
+            return ("sinks", name), self.site.sinks[name].model_dump(exclude_unset=True), VIEW_PARAMS
         camera = self._viewed(name)
         if camera is None:
             known = [*self.site.processors, *self.site.sinks, *map(view_of, self.site.cameras)]
             raise self._unknown(name, known, "processor, sink or view")
-        return ("cameras", camera, "view"), self.site.cameras[camera].view.model_dump(exclude_unset=True)
+        view = self.site.cameras[camera].view
+        return ("cameras", camera, "view"), view.model_dump(exclude_unset=True), VIEW_PARAMS
 
     def _viewed(self, name: str) -> str | None:
         """The camera whose view `name` is."""
@@ -143,9 +147,8 @@ class _Draft:
 
     def set_enabled(self, name: str, enabled: bool) -> None:
         path, is_enabled = self._switch(name)
-        if is_enabled == enabled:
-            return
-        self._set(path, enabled)
+        if is_enabled != enabled:
+            self._set(path, enabled)
 
     def add(self, section: str, name: str, settings: str | Mapping[str, Any], references: bool) -> None:
         if name in self._names():
@@ -165,15 +168,16 @@ class _Draft:
             return (SERVER, "enabled"), self.site.server.enabled
         camera = self._viewed(name)
         if camera is not None:
-            path: Path = ("cameras", camera, "view")
-            written = self.site.document.value(path)
-            return (*path, "enabled") if isinstance(written, dict) else path, self.site.cameras[
-                camera
-            ].view.enabled
+            return self._view_switch(camera), self.site.cameras[camera].view.enabled
         section = self._names().get(name)
         if section is None:
             raise self._unknown(name, [*self._names(), SERVER], "worker")
         return (section, name, "enabled"), getattr(self.site, section)[name].enabled
+
+    def _view_switch(self, camera: str) -> Path:
+        """`view: false` says it best, where there is not a mapping already."""
+        path: Path = ("cameras", camera, "view")
+        return (*path, "enabled") if isinstance(self.site.document.value(path), dict) else path
 
     def _names(self) -> dict[str, str]:
         """The section of each name."""
@@ -246,32 +250,22 @@ def _refuse(path: FilePath) -> SiteError:
     )
 
 
-def _stamp(path: FilePath) -> Stamp:
-    """What changes whenever somebody writes the file; zeros if it cannot be seen, which reading will tell."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return 0, 0, 0
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _replace(path: FilePath, text: str, stamp: Stamp) -> bool:
-    """Put `text` in the place of the file, whole or not at all; False if the file is no longer as `stamp` says."""
+def _replace(path: FilePath, before: str, after: str) -> bool:
+    """Put `after` in the place of the file, whole or not at all; False if the file no longer says `before`."""
     target = FilePath(os.path.realpath(path))
     if not os.access(target, os.W_OK):
         raise SiteError(f"{path}: not saved: the file is read-only")
     try:
-        temporary = _write_beside(target, text.encode())
+        temporary = _write_beside(target, after.encode())
         try:
-            if _stamp(path) != stamp:
+            if target.read_bytes() != before.encode():
                 return False
             os.replace(temporary, target)
         finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-        _sync_folder(target.parent)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise SiteError(f"{path}: not saved: {error.strerror}; the old file is unchanged") from None
+    _sync_folder(target.parent)
     return True
 
 
@@ -292,9 +286,11 @@ def _write_beside(target: FilePath, data: bytes) -> FilePath:
 
 
 def _take_rights(target: FilePath, descriptor: int) -> None:
+    """Mode, group and owner of `target`, as far as we may: only root can give a file away."""
     status = target.stat()
-    with suppress(PermissionError):  # only root may give a file away; the mode still keeps it as private
-        os.fchown(descriptor, status.st_uid, status.st_gid)
+    with suppress(PermissionError):
+        os.fchown(descriptor, -1, status.st_gid)
+        os.fchown(descriptor, status.st_uid, -1)
     os.fchmod(descriptor, status.st_mode & 0o7777)
 
 

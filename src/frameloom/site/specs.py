@@ -15,6 +15,7 @@ PROCESSOR_HOST = "frameloom.workers.processor:ProcessorHost"
 VIEW_HOST = "frameloom.workers.view:ViewHost"
 SERVER_HOST = "frameloom.server.host:ServerHost"
 SERVER = "server"
+VIEW_PARAMS = ("quality", "max_width", "max_fps")
 
 
 def specs(site: Site) -> list[WorkerSpec]:
@@ -40,7 +41,7 @@ def _views(site: Site) -> Iterator[WorkerSpec]:
 
 
 def _view(name: str, stream: str, view: View | Sink, enabled: bool) -> WorkerSpec:
-    params = {"quality": view.quality, "max_width": view.max_width, "max_fps": view.max_fps}
+    params = {name: getattr(view, name) for name in VIEW_PARAMS}
     return WorkerSpec(name, "view", VIEW_HOST, {}, params, (stream,), enabled)
 
 

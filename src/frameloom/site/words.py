@@ -102,6 +102,8 @@ def _by_type(schema: Schema) -> str:
             return "a list"
         case "object" if "properties" in schema:
             return "a mapping of " + ", ".join(schema["properties"])
+        case "object" if isinstance(schema.get("additionalProperties"), dict):
+            return f"a mapping, each value {allowed(schema['additionalProperties'])}"
         case "object":
             return "a mapping"
     return "another value"

@@ -79,7 +79,9 @@ class ProcessorHost(Host):
             latency_ms=self._meter.latency_ms(),
             values=self._processor.values,
             declared=self._declared,
-            streams={self.spec.name: {"kind": "results", "readers": [r.client for r in self._results.readers()]}},
+            streams={
+                self.spec.name: {"kind": "results", "readers": [r.client for r in self._results.readers()]}
+            },
             info={"joins": stats.joins, "copied": stats.copied},
         )
 
@@ -115,7 +117,9 @@ class ProcessorHost(Host):
         self._wait_for_readers()
         with self.link.busy():
             values = self._processor.process(frame)
-        self._last_frame = _Times(frame.stream, frame.seq, frame.pts_ns, frame.captured_ns, frame.captured_at_ns)
+        self._last_frame = _Times(
+            frame.stream, frame.seq, frame.pts_ns, frame.captured_ns, frame.captured_at_ns
+        )
         if values is not None:
             self._publish(self._last_frame, values)
         self._meter.tick(frame.captured_ns)

@@ -1,0 +1,62 @@
+"""What a camera says of the time at which it took a picture, in UTC, beside the host's own clock.
+
+Never used for a decision: it travels in a packet's metadata as `camera_utc_ns` and `camera_utc_error_ns`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from frameloom.model.clock import NS_PER_S
+
+from .timeline import Times
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    AvPacket = Packet[Any]
+else:
+    AvPacket = object  # FFmpeg's packet, which is generic for type checkers only
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_REFERENCE_TIME = struct.Struct("=q")  # AVProducerReferenceTime.wallclock: us since 1970
+_REPORT_ERROR_NS = 1_000_000
+_OLDEST_NS = 10 * NS_PER_S
+
+
+class ReportedTime:
+    """The camera's clock as its RTCP sender reports tell it; nothing before the first report (up to 5 s).
+
+    The error is that of the reading (a tick of RTP's clock, the reports' own rounding). Whether the camera's clock
+    is right, nobody here can know.
+    """
+
+    def __init__(self) -> None:
+        self._reported = False
+
+    def of(self, packet: AvPacket, times: Times, captured_ns: int, captured_at_ns: int) -> Mapping[str, Any]:
+        """Metadata for `packet`."""
+        before, self._reported = self._reported, packet.has_sidedata("prft")
+        # The first packet after the first report carries the time of the picture that follows it: FFmpeg's parser
+        # hands a packet out when the next one begins.
+        if not (before and self._reported):
+            return _NOTHING
+        (utc_us,) = _REFERENCE_TIME.unpack_from(bytes(packet.get_sidedata("prft")))
+        return {"camera_utc_ns": utc_us * 1000, "camera_utc_error_ns": _REPORT_ERROR_NS}
+
+
+class DriverTime:
+    """When a V4L2 driver had the picture: its stamps are host monotonic time (see `frameloom.sources.v4l2`).
+
+    The error is one picture's duration, for some drivers stamp its start and others its end.
+    """
+
+    def of(self, packet: AvPacket, times: Times, captured_ns: int, captured_at_ns: int) -> Mapping[str, Any]:
+        """Metadata for `packet`; nothing if the stamp is of another clock."""
+        age_ns = captured_ns - (packet.pts or 0) * 1000
+        if not 0 <= age_ns < _OLDEST_NS:
+            return _NOTHING
+        return {"camera_utc_ns": captured_at_ns - age_ns, "camera_utc_error_ns": times.duration_ns}

@@ -1,0 +1,137 @@
+"""A thread that reads ahead from what blocks, so that its reader can always be interrupted.
+
+FFmpeg offers no way to end a read from outside before its time-out. So a thread of its own reads, and whoever waits
+for the packets waits on a condition. It also empties the socket while a picture is being decoded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from frameloom.model.errors import FrameloomError
+from frameloom.model.packet import Packet, PacketFormat
+
+Lost = Callable[[str], FrameloomError]
+
+
+class Readable(Protocol):
+    """What a feed reads: opened, read and closed by the feed's thread, interrupted by any.
+
+    `bounded`, known after `open`, is False where a late reader must lose packets.
+    """
+
+    bounded: bool
+
+    def open(self) -> PacketFormat: ...
+    def packets(self) -> Iterator[Packet]: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Feed:
+    """Opens and reads `source` in a thread of its own, up to `depth` packets ahead.
+
+    When the reader lags by that much, a live source loses packets up to the next key picture, counted in `dropped`;
+    a bounded one waits. After `close()` the thread ends as soon as FFmpeg lets it, at the latest by the
+    source's time-out; it never keeps the process alive.
+    """
+
+    def __init__(self, name: str, source: Readable, lost: Lost, *, depth: int = 256) -> None:
+        self.dropped = 0
+        self._source = source
+        self._lost = lost
+        self._depth = depth
+        self._changed = threading.Condition()
+        self._packets: deque[Packet] = deque()
+        self._format: PacketFormat | None = None
+        self._error: BaseException | None = None
+        self._done = False
+        self._closed = False
+        self._skipping = False
+        self._thread = threading.Thread(target=self._run, name=f"feed {name}", daemon=True)
+        self._thread.start()
+
+    def format(self, timeout_s: float) -> PacketFormat:
+        """Wait for the source to be open. Raises its error, or `SourceLost` after `timeout_s`."""
+        with self._changed:
+            known = self._changed.wait_for(lambda: self._format or self._done or self._closed, timeout_s)
+            if self._format is not None and not self._closed:
+                return self._format
+            raise self._failure(f"no answer for {timeout_s:g} s" if not known else "it was closed")
+
+    def packets(self, timeout_s: float) -> Iterator[Packet]:
+        """Packets until the end or `close()`. Raises the source's error, or `SourceLost` after `timeout_s`."""
+        while (packet := self._take(timeout_s)) is not None:
+            yield packet
+
+    def close(self, wait_s: float = 0.5) -> None:
+        """End the reading; waits a little for the thread, which lets go of the connection."""
+        with self._changed:
+            self._closed = True
+            self._packets.clear()
+            self._changed.notify_all()
+        self._source.interrupt()
+        if self._thread is not threading.current_thread():
+            self._thread.join(wait_s)
+
+    def _take(self, timeout_s: float) -> Packet | None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._packets or self._done or self._closed, timeout_s):
+                raise self._failure(f"no picture for {timeout_s:g} s")
+            if self._packets:
+                self._changed.notify_all()
+                return self._packets.popleft()
+            if self._error is not None and not self._closed:
+                raise self._error
+            return None
+
+    def _failure(self, what: str) -> BaseException:
+        return self._error if self._error is not None else self._lost(what)
+
+    def _run(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:
+            self._finish(error)
+        else:
+            self._finish(None)
+
+    def _read(self) -> None:
+        try:
+            with_format = self._source.open()
+            with self._changed:
+                self._format = with_format
+                self._changed.notify_all()
+            for packet in self._source.packets():
+                if not self._put(packet):
+                    return
+        finally:
+            self._source.close()
+
+    def _finish(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._error = error
+            self._done = True
+            self._changed.notify_all()
+
+    def _put(self, packet: Packet) -> bool:
+        """Hand `packet` over; False if nobody wants any more."""
+        with self._changed:
+            if self._source.bounded:
+                self._changed.wait_for(lambda: len(self._packets) < self._depth or self._closed)
+                self._packets.append(packet)
+            else:
+                self._put_or_drop(packet)
+            self._changed.notify_all()
+            return not self._closed
+
+    def _put_or_drop(self, packet: Packet) -> None:
+        full = len(self._packets) >= self._depth
+        self._skipping = full or (self._skipping and not packet.is_key)
+        if self._skipping:
+            self.dropped += 1
+        else:
+            self._packets.append(packet)
