@@ -6,14 +6,15 @@ import fcntl
 import mmap
 import os
 import socket
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self
 
 from frameloom.bus import protocol
 from frameloom.bus.protocol import Hello, Kind, Policy, Type
 from frameloom.model.frame import PictureFormat
-from tests.bus.parts import GENEROUS_S, SMALL
+from tests.bus.parts import GENEROUS_S, SMALL, readable
 
 _MOST_FDS = socket.CMSG_SPACE(64 * 4)
 
@@ -23,8 +24,12 @@ class RawReader:
 
     def __init__(self, path: Path) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self.sock.connect(str(path))
+        except OSError:
+            self.sock.close()
+            raise
         self.sock.settimeout(GENEROUS_S)
-        self.sock.connect(str(path))
 
     def hello(self, policy: Policy = Policy.LATEST, leases: int = 4) -> Self:
         self.send(protocol.pack_hello(Hello(policy, leases, "raw", os.getpid())))
@@ -50,10 +55,12 @@ class RawReader:
             if kind == Type.ITEM:
                 return protocol.unpack_item(message)[0], memory
 
-    def refusal(self) -> str:
-        """What the publisher said before it closed the connection."""
+    def refusal(self, meanwhile: Callable[[], object] = lambda: None) -> str:
+        """What the publisher said before it closed the connection; `meanwhile` is done until then."""
         said = ""
         while True:
+            while not readable(self.sock.fileno(), 0.001):
+                meanwhile()
             kind, message, fds = self.receive()
             for fd in fds:
                 os.close(fd)
@@ -125,7 +132,8 @@ def item(*, tail: bytes = b"", **fields: int) -> bytes:
     names = "flags epoch block meta_bytes offset length seq".split()
     values = {"flags": 0, "epoch": 1, "block": 0, "meta_bytes": 0, "offset": 0, "length": SMALL.nbytes, "seq": 1}
     fixed = [({**values, **fields})[name] for name in names]
-    return protocol.ITEM.pack(Type.ITEM, fixed[0], 0, *fixed[1:], *[0] * 6) + tail
+    times = (0, 0, 0, time.monotonic_ns(), 0, 0)
+    return protocol.ITEM.pack(Type.ITEM, fixed[0], 0, *fixed[1:], *times) + tail
 
 
 def memory(size: int = mmap.PAGESIZE, seals: int = fcntl.F_SEAL_SHRINK) -> int:

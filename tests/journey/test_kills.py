@@ -19,10 +19,14 @@ from .running import RunningSite, running_site, wait_until
 CAMERAS = ("one", "two", "three", "four")
 KILLS = 50
 FILM_FRAMES = 150
+CATCHING_UP = 30  # frames: a camera that is joined sends from its newest key frame on, faster than they were taken
 
 
 class Watcher(threading.Thread):
-    """Reads every frame of a camera and notes where the numbers in the pictures did not follow each other."""
+    """Reads every frame of a camera and notes where the numbers in the pictures did not follow each other.
+
+    Where the camera's own worker has just been joined anew that is no wonder, and not noted.
+    """
 
     def __init__(self, camera: str) -> None:
         super().__init__(daemon=True)
@@ -33,18 +37,24 @@ class Watcher(threading.Thread):
         self.over = False
         self._frames = Subscription(camera, site="kills", policy="every", leases=16)
 
+    @property
+    def joins(self) -> int:
+        """How often the camera's worker was joined."""
+        return self._frames.stats.joins
+
     def run(self) -> None:
-        last = None
+        last, joins, since_join = None, 0, 0
         while not self.over:
             frame = self._frames.get(0.2)
             if frame is None:
                 continue
+            since_join = since_join + 1 if self._frames.stats.joins == joins else 0
+            joins = self._frames.stats.joins
             number = read_counter(frame.gray)
             self.frames += 1
             if number is None:
                 self.unreadable += 1
-                continue
-            if last is not None and number != (last + 1) % FILM_FRAMES:
+            elif last is not None and since_join > CATCHING_UP and number != (last + 1) % FILM_FRAMES:
                 self.breaks.append((last, number))
             last = number
         self._frames.close()
@@ -69,9 +79,8 @@ def test_fifty_random_kills(tmp_path: Path, runtime_dir: Path, cameras: RtspServ
             watcher.over = True
             watcher.join(30)
         for name, watcher in watchers.items():
-            assert len(watcher.breaks) <= killed.count(name), (
-                f"{name}: {watcher.breaks}, killed {killed.count(name)}"
-            )
+            assert watcher.breaks == [], f"{name} broke off though its worker was well; killed: {killed}"
+            assert watcher.joins == 1 + killed.count(name)
             assert watcher.unreadable == 0, f"{name}: {watcher.unreadable} pictures were torn"
         children = psutil.Process(site.process.pid).children(recursive=True)
         assert len(children) == len(site.pids())

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from frameloom.model.clock import SystemClock
 from frameloom.model.frame import Array, PictureFormat
 from frameloom.model.packet import Packet
+from frameloom.model.stages import Source
+from frameloom.sources import SourceSettings, open_source
 from frameloom.sources.decode import Decoder
 from frameloom.sources.picture import Picture
 from frameloom.testing.films import Counter, counter, encode, read_counter
@@ -32,9 +35,7 @@ class Films:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def __call__(
-        self, name: str, what: Counter | None = None, gop: int = 10, **options: Any
-    ) -> Path:
+    def __call__(self, name: str, what: Counter | None = None, gop: int = 10, **options: Any) -> Path:
         """The file called `name`, encoded by `frameloom.testing.films.encode` if it is not there yet."""
         path = self._folder / name
         return path if path.exists() else encode(what or film(), path, gop=gop, **options)
@@ -83,3 +84,17 @@ def shown(some: Iterable[Picture], read: Callable[[Array], int | None] = read_co
 def decoded(packets: Iterable[Packet], decoder: Decoder) -> Shown:
     """What is to be seen in all that `decoder` makes of `packets`."""
     return shown(pictures(packets, decoder))
+
+
+class Opener:
+    """Makes sources that are closed when the test is over."""
+
+    def __init__(self) -> None:
+        self.made: list[Source] = []
+
+    def __call__(self, url: str | Path, **settings: object) -> Source:
+        made = open_source(
+            "yard", SourceSettings.model_validate({"url": str(url), **settings}), SystemClock()
+        )
+        self.made.append(made)
+        return made

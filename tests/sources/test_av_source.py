@@ -19,8 +19,7 @@ from frameloom.sources.av_source import AvSource
 from frameloom.sources.decode import Decoder
 from frameloom.testing.cameras import HttpFileServer
 from frameloom.testing.clock import FakeClock
-from tests.sources.conftest import Opener
-from tests.sources.films import FRAMES, STEP_NS, Films, decoded, film
+from tests.sources.films import FRAMES, STEP_NS, Films, Opener, decoded, film
 
 PATIENCE_S = 30.0
 S = 1_000_000_000
@@ -84,7 +83,7 @@ def test_a_looped_film_goes_on_without_a_seam(films: Films, name: str) -> None:
     packets = list(itertools.islice(source.packets(), FRAMES * 5 // 2))
     source.close()
     seen = decoded(packets, Decoder(format))
-    assert [number for number in seen.numbers[: 2 * FRAMES]] == [*range(FRAMES)] * 2
+    assert list(seen.numbers[: 2 * FRAMES]) == [*range(FRAMES)] * 2
     steps = [b - a for a, b in itertools.pairwise(seen.pts_ns[: 2 * FRAMES])]
     assert steps == pytest.approx([steps[0]] * len(steps), abs=1_000_000)
     assert all(a.dts_ns < b.dts_ns for a, b in itertools.pairwise(packets))
@@ -94,9 +93,9 @@ def test_a_looped_film_is_paced_over_its_end(films: Films) -> None:
     clock = FakeClock()
     source = on(clock, films("h264.mp4"), loop=True)
     source.open()
-    deque = list(itertools.islice(source.packets(), 3 * FRAMES))
+    packets = list(itertools.islice(source.packets(), 3 * FRAMES))
     source.close()
-    assert len(deque) == 3 * FRAMES
+    assert len(packets) == 3 * FRAMES
     assert sum(clock.waits_s) == pytest.approx((3 * FRAMES - 1) * STEP_NS / S, abs=1e-4)
 
 
@@ -142,7 +141,9 @@ def test_extradata_is_as_the_container_gave_it(films: Films, source: Opener) -> 
 def test_the_rotation_is_found_and_costs_no_packet(
     films: Films, source: Opener, rotation_deg: int, suffix: str
 ) -> None:
-    made = source(films(f"turn-{rotation_deg}.{suffix}", rotation_deg=rotation_deg, bframes=2), pace="unpaced")
+    made = source(
+        films(f"turn-{rotation_deg}.{suffix}", rotation_deg=rotation_deg, bframes=2), pace="unpaced"
+    )
     assert made.open().rotation_deg == rotation_deg
     packets = list(made.packets())
     assert len(packets) == FRAMES
@@ -179,7 +180,9 @@ def write_sound(path: Path, with_pictures: bool) -> None:
         if pictures is not None:
             pictures.width, pictures.height, pictures.pix_fmt = 320, 240, "yuv420p"
         for n in range(5):
-            silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((2, 1024), np.float32), format="fltp", layout="stereo"
+            )
             silence.sample_rate, silence.pts = 48000, n * 1024
             container.mux(sound.encode(silence))
             if pictures is not None:
@@ -213,7 +216,7 @@ def test_a_file_that_is_no_video(
 
 
 def test_a_missing_file(source: Opener, tmp_path: Path) -> None:
-    with pytest.raises(SourceMisconfigured, match="'yard': no such file: .*nowhere.mp4"):
+    with pytest.raises(SourceMisconfigured, match=r"'yard': no such file: .*nowhere\.mp4"):
         source(tmp_path / "nowhere.mp4").open()
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from frameloom.model.frame import PixelFormat
+from frameloom.sources.synthetic import read_counter
 from frameloom.testing.cameras import GstRtspCamera, HttpFileServer, MjpegHttpCamera, PipRtspCamera
 from frameloom.testing.needs import Unavailable, missing
 from frameloom.testing.rtsp_server import RtspServer
-from frameloom.sources.synthetic import read_counter
 from tests.sources.conformance import Bench, Case, FilmConformance, SourceConformance
 from tests.sources.films import Films, film
 

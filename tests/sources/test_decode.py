@@ -20,8 +20,7 @@ from frameloom.model.packet import Packet, PacketFormat
 from frameloom.sources.decode import Decoder
 from frameloom.sources.picture import Picture
 from frameloom.testing.films import read_counter
-from tests.sources.conftest import Opener
-from tests.sources.films import FRAMES, STEP_NS, Films, decoded, film, filled, pictures
+from tests.sources.films import FRAMES, STEP_NS, Films, Opener, decoded, filled, film, pictures
 
 Recorded = tuple[PacketFormat, list[Packet]]
 Record = Callable[[Path], Recorded]
@@ -88,7 +87,9 @@ def test_gray_jpegs_stay_gray() -> None:
     assert difference(as_frame(picture).gray, gray) < 2
 
 
-@pytest.mark.parametrize(("codec", "pix_fmt"), [("mjpeg", "yuv420p"), ("h264", "yuv444p"), ("hevc", "yuv444p")])
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt"), [("mjpeg", "yuv420p"), ("h264", "yuv444p"), ("hevc", "yuv444p")]
+)
 @pytest.mark.parametrize(("width", "height"), [(321, 243), (320, 243), (321, 240)])
 def test_odd_sizes_are_kept(
     films: Films, record: Record, codec: Any, pix_fmt: str, width: int, height: int
@@ -291,7 +292,8 @@ def test_the_withheld_are_counted(films: Films, record: Record) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("loss.mp4", {}), ("loss-hevc.mp4", {"codec": "hevc"}), ("loss-b.mp4", {"bframes": 2})]
+    ("name", "options"),
+    [("loss.mp4", {}), ("loss-hevc.mp4", {"codec": "hevc"}), ("loss-b.mp4", {"bframes": 2})],
 )
 def test_a_cut_off_packet_is_an_error_and_decoding_goes_on(
     films: Films, record: Record, name: str, options: dict[str, Any]
@@ -366,7 +368,9 @@ def test_fill_says_which_shape_it_wants(films: Films, record: Record) -> None:
 # --- plain pixels ---
 
 
-def raw(pixel: str, width: int, height: int, data: bytes, rotation_deg: int = 0) -> tuple[PacketFormat, Packet]:
+def raw(
+    pixel: str, width: int, height: int, data: bytes, rotation_deg: int = 0
+) -> tuple[PacketFormat, Packet]:
     format = PacketFormat("rawvideo", width, height, rotation_deg=rotation_deg, pixel=pixel)
     return format, Packet(data, format, pts_ns=7, is_key=True, captured_ns=1, captured_at_ns=2)
 
@@ -424,7 +428,10 @@ def test_every_layout_can_be_turned(name: str, rotation_deg: int) -> None:
     upright = np.rot90(film(320, 200).render(3), rotation_deg // 90)
     assert (frame.height, frame.width) == upright.shape[:2]
     if name == "gray":
-        assert difference(frame.gray, np.rot90(pixels_of(320, 200, "gray").to_ndarray(), rotation_deg // 90)) == 0
+        assert (
+            difference(frame.gray, np.rot90(pixels_of(320, 200, "gray").to_ndarray(), rotation_deg // 90))
+            == 0
+        )
     else:
         assert difference(frame.bgr, upright) < 4
 

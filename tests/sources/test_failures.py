@@ -8,7 +8,7 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import av.error
@@ -21,8 +21,7 @@ from frameloom.sources import SourceSettings, errors, libav_log
 from frameloom.sources.decode import Decoder
 from frameloom.testing.cameras import HttpFileServer, MjpegHttpCamera
 from frameloom.testing.rtsp_server import RtspServer
-from tests.sources.conftest import Opener
-from tests.sources.films import FRAMES, STEP_NS, Films, decoded, film
+from tests.sources.films import FRAMES, STEP_NS, Films, Opener, decoded, film
 
 PATIENCE_S = 30.0
 USER, PASSWORD = "bob", "hunt/er:2@é"
@@ -91,9 +90,11 @@ def test_a_wrong_path_over_http(films: Films, source: Opener) -> None:
 
 
 def test_a_transport_that_is_not_offered_is_for_a_person(films: Films, source: Opener) -> None:
-    with RtspServer({"live": films("h264.mp4")}, transports=["tcp"]) as server:
-        with pytest.raises(SourceMisconfigured, match="does not offer RTSP over udp: change transport"):
-            source(server.url("live"), transport="udp").open()
+    with (
+        RtspServer({"live": films("h264.mp4")}, transports=["tcp"]) as server,
+        pytest.raises(SourceMisconfigured, match="does not offer RTSP over udp: change transport"),
+    ):
+        source(server.url("live"), transport="udp").open()
 
 
 def free_port() -> int:
@@ -169,10 +170,8 @@ def test_a_host_that_takes_the_call_and_is_silent(source: Opener, scheme: str) -
 
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
 @pytest.mark.parametrize("answer", [hang_up, say(b"SSH-2.0-OpenSSH_9.2\r\n"), say(b"\xff\x00\x13" * 300)])
-def test_something_else_answers(
-    source: Opener, scheme: str, answer: Callable[[socket.socket], None]
-) -> None:
-    with answering(answer) as port, pytest.raises(SourceLost, match="is the port right"):
+def test_something_else_answers(source: Opener, scheme: str, answer: Callable[[socket.socket], None]) -> None:
+    with answering(answer) as port, pytest.raises(SourceLost, match="what answers does not|closed the connection"):
         source(f"{scheme}://127.0.0.1:{port}/x").open()
 
 
@@ -194,8 +193,6 @@ def test_every_refusal_is_sorted_by_who_must_act(
     source: Opener, scheme: str, status: str, kind: type[FrameloomError], complaint: str
 ) -> None:
     version = {"rtsp": "RTSP/1.0", "http": "HTTP/1.1"}[scheme]
-    if (scheme, status[:3]) == ("rtsp", "429"):
-        kind, complaint = SourceMisconfigured, "refused the request"  # FFmpeg knows it for HTTP only
     text = f"{version} {status}\r\nCSeq: 1\r\nContent-Length: 0\r\n\r\n".encode()
     with answering(say(text)) as port, pytest.raises(kind, match=complaint) as caught:
         source(f"{scheme}://bob:hunter2@127.0.0.1:{port}/tok3n").open()
@@ -205,7 +202,7 @@ def test_every_refusal_is_sorted_by_who_must_act(
 def test_a_web_page_is_no_camera(source: Opener) -> None:
     page = b"<html><body>Login</body></html>"
     text = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
-    with answering(say(text)) as port, pytest.raises(FrameloomError) as caught:
+    with answering(say(text)) as port, pytest.raises(SourceLost, match="does not send video") as caught:
         source(f"http://127.0.0.1:{port}/").open()
     assert_discreet(caught.value)
 
@@ -324,10 +321,8 @@ def test_garbage_is_survived_or_lost_but_never_shown(
     first = list(itertools.islice(packets, 5))
     camera["live"].garbage()
     got = list(first)
-    try:
+    with suppress(SourceLost):
         got.extend(itertools.islice(packets, 30))
-    except SourceLost:
-        pass
     seen = decoded(got, decoder)
     assert seen.numbers[:1] != [None]
     assert all(number is not None for number in seen.numbers)
@@ -384,7 +379,9 @@ def test_the_cameras_own_time_comes_with_its_pictures(films: Films, source: Open
             assert -2_000_000 <= age_ns <= 1_000_000_000
             assert packet.metadata["camera_utc_error_ns"] > 0
         offsets = [packet.metadata["camera_utc_ns"] - packet.pts_ns for packet in told]
-        assert max(offsets) - min(offsets) < STEP_NS // 2  # each picture has its own time, not its neighbour's
+        assert (
+            max(offsets) - min(offsets) < STEP_NS // 2
+        )  # each picture has its own time, not its neighbour's
 
 
 # --- what cannot be had here: devices, and errors of the system ---

@@ -24,7 +24,10 @@ class Scripted:
     """A source whose packets a test makes up; its methods note in which thread they ran."""
 
     def __init__(
-        self, make: Callable[[], Iterator[Packet]], bounded: bool = True, on_open: Callable[[], None] | None = None
+        self,
+        make: Callable[[], Iterator[Packet]],
+        bounded: bool = True,
+        on_open: Callable[[], None] | None = None,
     ) -> None:
         self.bounded = bounded
         self.interrupted, self.closed = threading.Event(), threading.Event()
@@ -142,7 +145,7 @@ def test_an_opening_that_hangs_is_a_loss_in_time() -> None:
     stuck = threading.Event()
     source = Scripted(lambda: iter(()), on_open=lambda: (stuck.wait(PATIENCE_S), None)[1])
     feed = feed_of(source)
-    with pytest.raises(SourceLost, match="no answer for 0.05 s"):
+    with pytest.raises(SourceLost, match=r"no answer for 0\.05 s"):
         feed.format(0.05)
     feed.close(wait_s=0)
     stuck.set()
@@ -159,7 +162,7 @@ def test_silence_is_a_loss_in_time() -> None:
     feed = feed_of(Scripted(camera, bounded=False))
     packets = feed.packets(0.05)
     next(packets)
-    with pytest.raises(SourceLost, match="no picture for 0.05 s"):
+    with pytest.raises(SourceLost, match=r"no picture for 0\.05 s"):
         next(packets)
     feed.close(wait_s=0)
     stuck.set()

@@ -16,7 +16,9 @@ from tests.sources.films import FRAMES, Films
 def units(path: Path) -> tuple[bytes, list[bytes]]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return stream.codec_context.extradata or b"", [bytes(packet) for packet in container.demux(stream) if packet.size]
+        return stream.codec_context.extradata or b"", [
+            bytes(packet) for packet in container.demux(stream) if packet.size
+        ]
 
 
 def gaps(extradata: bytes, some: list[bytes]) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from frameloom.sources.pacing import Pacer
@@ -42,7 +44,7 @@ def test_what_is_late_catches_up_at_double_speed() -> None:
     player = Player()
     player.play(0)
     out = [player.play(40, busy_ms=400), *(player.play(n) for n in range(80, 1000, 40))]
-    steps = [b - a for a, b in zip(out, out[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(out)]
     assert out[0] == 400
     assert min(steps) == 20  # no burst
     assert out[-1] == 960  # in time again

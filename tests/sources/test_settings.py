@@ -36,7 +36,8 @@ def test_the_url_says_what_it_is(url: str, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://user:hunter2@host/x", "rtsp://", "rtsp://:554/hunter2", "http://host:99999/hunter2", "", "   "]
+    "url",
+    ["ftp://user:hunter2@host/x", "rtsp://", "rtsp://:554/hunter2", "http://host:99999/hunter2", "", "   "],
 )
 def test_a_bad_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -64,14 +65,18 @@ def test_unknown_keys_are_refused() -> None:
         ({"url": "/dev/video0", "fps": -1}, "fps"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_what_is_allowed(settings: dict[str, object], complaint: str) -> None:
+def test_what_does_not_fit_is_refused_with_what_is_allowed(
+    settings: dict[str, object], complaint: str
+) -> None:
     with pytest.raises(ValidationError) as caught:
         SourceSettings.model_validate(settings)
     assert complaint in str(caught.value)
 
 
 def test_defaults_may_be_written_out_for_every_kind() -> None:
-    settings = SourceSettings.model_validate({"url": "a.mp4", "transport": "tcp", "width": None, "format": None})
+    settings = SourceSettings.model_validate(
+        {"url": "a.mp4", "transport": "tcp", "width": None, "format": None}
+    )
     assert settings.transport == "tcp"
 
 
@@ -86,7 +91,9 @@ def test_a_password_alone_goes_with_the_user_in_the_url() -> None:
 
 
 def test_nothing_secret_in_repr() -> None:
-    settings = SourceSettings(url="rtsp://bob:hunter2@cam/tok3n", password=SECRET, options={"headers": SECRET})
+    settings = SourceSettings(
+        url="rtsp://bob:hunter2@cam/tok3n", password=SECRET, options={"headers": SECRET}
+    )
     for text in (repr(settings), str(settings), f"{settings}"):
         assert "kind='rtsp'" in text
         for secret in ("hunter2", "tok3n", SECRET, "bob"):
@@ -116,7 +123,9 @@ def test_kind_of_is_for_texts_that_are_no_settings_yet() -> None:
 
 
 def test_describing_sources_loads_no_codec() -> None:
-    code = "import frameloom.sources, frameloom.sources.settings, sys; print({'av', 'cv2'} & set(sys.modules))"
+    code = (
+        "import frameloom.sources, frameloom.sources.settings, sys; print({'av', 'cv2'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frameloom.sources.timeline import Stamps, Times, Timeline
+from frameloom.sources.timeline import Stamps, Timeline, Times
 
 MS = 1_000_000
 S = 1000 * MS
@@ -124,6 +125,6 @@ def test_decoding_time_always_grows_and_never_passes_presentation(
     timeline = Timeline(IN_MS, start=start, rate=Fraction(25), reorder=reorder, live=live)
     times = placed(timeline, *(Stamps(*each) for each in stamps))
     dts = [time.dts_ns for time in times]
-    assert all(a < b for a, b in zip(dts, dts[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(dts))
     assert all(time.dts_ns <= time.pts_ns for time in times)
     assert all(MS <= time.duration_ns <= 10 * S for time in times)

@@ -85,8 +85,7 @@ class Delivery:
         for reader in list(self._readers.values()):
             if reader.hello is None:
                 continue
-            if reader.credit == 0:
-                self._hear(reader)
+            self._hear(reader)
             self._deliver(reader)
         self._trim()
 
@@ -165,7 +164,9 @@ class Delivery:
     # --- hearing ---------------------------------------------------------------------------------------------------
 
     def _hear(self, reader: Reader) -> None:
-        """Take what the reader has said, until it has credit or there is nothing more."""
+        """Take what the reader has said; no more than its question, if that is what it was waited for."""
+        if reader.credit:
+            self._hear_all(reader)
         while reader.credit == 0 and self._hear_one(reader):
             pass
 
@@ -204,6 +205,8 @@ class Delivery:
             raise PeerError(f"message of type {kind} is not expected here")
 
     def _grant(self, reader: Reader, credits: int, returned: Sequence[tuple[int, int]]) -> None:
+        if not credits and not returned:
+            raise PeerError("WANT: asks for nothing and returns nothing")
         for lease in returned:
             if lease not in reader.leased:
                 raise PeerError(f"WANT: returns block {lease[1]} of epoch {lease[0]}, which it does not hold")

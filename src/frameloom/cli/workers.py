@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from frameloom.control.client import call
+from frameloom.control.client import ControlClient, call
 from frameloom.model.errors import NeedsPerson
 
 from .output import JsonOption, SiteOption, age, chosen_site, out, print_json
@@ -38,7 +39,7 @@ def status(
     if as_json:
         print_json(snapshot)
     elif watch:
-        _watch(name)
+        asyncio.run(_watch(name))
     else:
         out.print(_table(snapshot))
 
@@ -119,11 +120,12 @@ def _pair(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _watch(site: str) -> None:
-    with Live(console=out, auto_refresh=False, screen=False) as live:
-        while True:
-            live.update(_table(call(site, "status")), refresh=True)
-            time.sleep(1)
+async def _watch(site: str) -> None:
+    """Follow the site until Ctrl-C or its end."""
+    async with await ControlClient.connect(site) as client:
+        with Live(console=out, auto_refresh=False, screen=False) as live:
+            async for snapshot in client.watch():
+                live.update(_table(snapshot), refresh=True)
 
 
 def _table(snapshot: dict[str, Any]) -> Table:

@@ -30,6 +30,8 @@ from .lifecycle import Exit
 from .logs import LINE_BYTES, LINES_KEPT
 from .placement import Child, ChildEvents, Usage
 
+# Many workers share the cores already: a library's own pool of threads costs each of them more than it gains.
+_ONE_THREAD = {"OPENCV_FOR_THREADS_NUM": "1", "OPENBLAS_NUM_THREADS": "1"}
 _BITE_BYTES = 1 << 16
 # A child that floods us waits so long after each bite.
 _MESSAGE_PAUSE_S = 0.02
@@ -74,7 +76,7 @@ def _start(name: str, fd: int) -> subprocess.Popen[bytes]:
         bufsize=0,
         pass_fds=(fd,),
         start_new_session=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**_ONE_THREAD, **os.environ, "PYTHONUNBUFFERED": "1"},
     )
 
 

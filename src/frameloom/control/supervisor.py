@@ -292,6 +292,8 @@ class Supervisor:
         live = worker.takes_commands
         taken = dict(await worker.ask({"set": dict(values)})) if live else worker.validated(values)
         worker.respec(replace(worker.spec, params={**worker.spec.params, **taken}))
+        if worker.report is not None:  # whoever reads the state next sees what was just acknowledged
+            worker.report.values.update(taken)
         return taken
 
     async def _enable(self, workers: Sequence[Worker], enabled: bool) -> dict[str, Any]:

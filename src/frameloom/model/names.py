@@ -7,6 +7,7 @@ import re
 from .errors import NeedsPerson
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+RESERVED = ("control", "site")  # the control socket and the lock of a site stand in its folder too
 ALLOWED = "1 to 48 of a-z, 0-9, '-' and '_', beginning with a letter or digit"
 
 
@@ -21,6 +22,8 @@ def check_stream(name: str) -> str:
     """Return `name` if it names a stream: a name, or a name and a part, as in 'hall' and 'hall.packets'."""
     for part in name.split(".", 1) if isinstance(name, str) else [name]:
         check_name(part, "stream")
+    if name in RESERVED:
+        raise NeedsPerson(f"stream name: {name!r} is taken by the site itself, choose another")
     return name
 
 

@@ -49,15 +49,15 @@ class Envelope:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None if it is too long."""
-    body = b""
+    """The whole body; None if it is too long, or never came to its end."""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES:
+        if len(body) > BODY_BYTES or message["type"] == "http.disconnect":
             return None
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

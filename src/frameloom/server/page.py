@@ -19,11 +19,13 @@ _TYPES = {".js": "text/javascript", ".svg": "image/svg+xml"}  # the machine's ow
 
 @router.get("/")
 def index(request: Request) -> Response:
+    """The page."""
     return _answer(request, "index.html")
 
 
 @router.get("/static/{name}")
 def static(name: str, request: Request) -> Response:
+    """A script, a style, a picture of the page."""
     return _answer(request, name)
 
 

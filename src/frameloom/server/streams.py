@@ -25,8 +25,14 @@ router = APIRouter()
 _SNAPSHOT_S = 10.0
 _NEW_NS = 2 * NS_PER_S  # what is older is not shown as the present picture
 _NO_STORE = {"Cache-Control": "no-store"}
-_PICTURE = {"X-Frame": "Number of the frame", "X-Pts-Ns": "Its media time, ns", "X-Captured-At-Ns": "UTC, ns since 1970"}
-_HEADERS = {name: {"description": text, "schema": {"type": "integer"}} for name, text in _PICTURE.items()}
+_HEADERS = {
+    name: {"description": text, "schema": {"type": "integer"}}
+    for name, text in {
+        "X-Frame": "Number of the frame",
+        "X-Pts-Ns": "Its media time, ns from the start of the stream",
+        "X-Captured-At-Ns": "When it was captured, ns since 1970, UTC",
+    }.items()
+}
 
 Name = Annotated[str, Path(description="Name of a camera")]
 
@@ -38,6 +44,7 @@ Name = Annotated[str, Path(description="Name of a camera")]
     responses={200: {"model": list[Camera], "description": "In the order of site.yaml"}, **may_fail(503)},
 )
 async def streams(request: Request) -> list[dict[str, Any]]:
+    """Each camera as a worker, with the worker that makes its pictures for people, and its processors."""
     workers = await _site(request).known()
     return [describe(name, workers) for name, worker in workers.items() if worker["kind"] == "camera"]
 
@@ -49,6 +56,7 @@ async def streams(request: Request) -> list[dict[str, Any]]:
     responses={200: {"model": Camera, "description": "Its state"}, **may_fail(404, 503)},
 )
 async def stream(name: Name, request: Request) -> dict[str, Any]:
+    """The camera as a worker, with the worker that makes its pictures for people, and its processors."""
     return describe(name, await _site(request).known())
 
 
@@ -62,6 +70,7 @@ async def stream(name: Name, request: Request) -> dict[str, Any]:
     },
 )
 async def snapshot(name: Name, request: Request) -> Response:
+    """Waits up to 10 s for a picture. A camera that is lost or stopped is said at once."""
     workers = await _site(request).known()
     refuse_without_picture(name, workers)
     async with _live(request).watching(name) as feed:
@@ -82,6 +91,7 @@ async def snapshot(name: Name, request: Request) -> Response:
     },
 )
 async def mjpeg(name: Name, request: Request) -> Response:
+    """Each part says which frame it shows (`X-Frame`, `X-Pts-Ns`, `X-Captured-At-Ns`). A slow viewer misses some."""
     processors_on(name, await _site(request).known())
     return MotionJpeg(_live(request), name, _NO_STORE)
 

@@ -27,6 +27,7 @@ Name = Annotated[str, Path(description="Name of a worker")]
     responses={200: {"model": Site, "description": "As the supervisor said it last"}, **may_fail(503)},
 )
 async def site(request: Request) -> dict[str, Any]:
+    """Follow it by the WebSocket `/api/watch`, instead of asking again and again."""
     view = _site(request)
     await view.known()
     return view.snapshot or {}
@@ -36,9 +37,13 @@ async def site(request: Request) -> dict[str, Any]:
     "/api/workers/{name}/{verb}",
     summary="Start, stop or restart a worker, or clear its last error",
     response_model=None,
-    responses={200: {"model": Done, "description": "It is done; a start is under way"}, **may_fail(404, 422, 503, 504)},
+    responses={
+        200: {"model": Done, "description": "It is done; a start is under way"},
+        **may_fail(404, 422, 503, 504),
+    },
 )
 async def order(name: Name, verb: Verb, request: Request) -> dict[str, Any]:
+    """A stop is answered when the process has ended. What is started or stopped stays so: site.yaml says it."""
     return await _site(request).command(verb, names=[name])
 
 
@@ -56,6 +61,7 @@ async def change(
     request: Request,
     values: Annotated[dict[str, Any], Body(description="New values by name", examples=[{"threshold": 30}])],
 ) -> dict[str, Any]:
+    """All values or none; between two pictures, with none lost. What may be set, the worker's report declares."""
     return await _site(request).command("set", name=name, values=values)
 
 
@@ -71,6 +77,7 @@ async def logs(
     lines: Annotated[int, Query(ge=1, le=1000, description="How many at most")] = 100,
     after: Annotated[int, Query(ge=0, description="Only lines with a greater `seq`")] = 0,
 ) -> dict[str, Any]:
+    """Also those of a process that has ended."""
     return await _site(request).command("logs", name=name, lines=lines, after=after)
 
 

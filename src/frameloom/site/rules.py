@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from frameloom.model.errors import NeedsPerson
-from frameloom.model.names import ALLOWED, check_name
+from frameloom.model.names import ALLOWED, RESERVED, check_name
 
 from .problems import Path, shown
 from .words import meant
 
 SECTIONS = {"cameras": "camera", "processors": "processor", "sinks": "sink"}
-RESERVED = ("server",)
+OWNERS = {"server": "the web server", **dict.fromkeys(RESERVED, "the site itself")}
 
 Trouble = tuple[Path, str]
 Data = Mapping[str, Any]
@@ -29,7 +29,7 @@ def check(data: Data, raw: Data) -> Iterator[Trouble]:
 
 
 def _names(data: Data) -> Iterator[Trouble]:
-    owners: dict[str, str] = dict.fromkeys(RESERVED, "the web server")
+    owners = dict(OWNERS)
     for section, what in SECTIONS.items():
         for name in _section(data, section):
             if name in owners:

@@ -102,7 +102,7 @@ async def _follow(file: SiteFile, supervisor: Supervisor, wanted: Callable[[], l
 
 async def _apply(supervisor: Supervisor, wanted: Callable[[], list[WorkerSpec]]) -> None:
     try:
-        done = await supervisor.apply(await asyncio.to_thread(wanted))
+        done = await supervisor.apply_read(wanted)
     except FrameloomError as error:
         log.error("the file is not valid, the site goes on as it is:\n%s", error)
         return

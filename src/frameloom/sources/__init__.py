@@ -7,11 +7,13 @@ bus and of workers: `frameloom.workers` takes their packets and decodes them wit
 from __future__ import annotations
 
 import importlib
-
-from frameloom.model.clock import Clock
-from frameloom.model.stages import Source
+from typing import TYPE_CHECKING
 
 from .settings import Kind, SourceSettings
+
+if TYPE_CHECKING:  # the stages know pictures, and with them NumPy: too much for who only reads settings
+    from frameloom.model.clock import Clock
+    from frameloom.model.stages import Source
 
 __all__ = ["Kind", "SourceSettings", "open_source"]
 

@@ -28,6 +28,10 @@ _UNREACHABLE = {
     errno.EIO: "its host is not known, or the connection broke",
     errno.EADDRNOTAVAIL: "its host cannot be reached",
 }
+_NOT_UNDERSTOOD = {
+    Kind.RTSP: "what answers does not speak RTSP, or broke off: is the port right?",
+    Kind.HTTP: "what answers does not send video, or broke off: are port and path right?",
+}
 _NO_SUCH_PATH = {
     Kind.RTSP: "there is nothing at this path (404): look up the stream's path in the camera's manual",
     Kind.HTTP: "there is nothing at this path (404): correct the path of the URL",
@@ -73,11 +77,9 @@ def _network_error(name: str, settings: SourceSettings, error: Exception, waited
     if isinstance(error, av.error.ExitError | TimeoutError) or waited_s >= 0.95 * settings.connect_s:
         return lost(name, f"no answer for {settings.connect_s:g} s")
     if isinstance(error, av.error.HTTPServerError | av.error.HTTPTooManyRequestsError):
-        return lost(name, "it says that it is busy or in trouble (5xx)")
+        return lost(name, "it says that it is busy or in trouble (429 or 5xx)")
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
-        return lost(
-            name, f"what answers does not speak {settings.kind.upper()}, or broke off: is the port right?"
-        )
+        return lost(name, _NOT_UNDERSTOOD[settings.kind])
     number = error.errno if isinstance(error, OSError | FFmpegError) else None
     return lost(name, _UNREACHABLE.get(number or 0) or _said(settings, error))
 

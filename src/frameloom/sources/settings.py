@@ -55,24 +55,26 @@ class SourceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     url: str = Field(repr=False, min_length=1, description=_ALLOWED)
-    username: str | None = Field(None, repr=False, description="merged into the URL only to open it")
-    password: str | None = Field(None, repr=False, description="merged into the URL only to open it")
-    transport: Literal["tcp", "udp"] = Field("tcp", description="how RTSP carries pictures")
+    username: str | None = Field(default=None, repr=False, description="merged into the URL only to open it")
+    password: str | None = Field(default=None, repr=False, description="merged into the URL only to open it")
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="how RTSP carries pictures")
     pace: Pace | None = Field(
-        None,
+        default=None,
         description="live: as they come; realtime: as their times say; unpaced: as fast as they are read. "
         "By default realtime for films, live for cameras",
     )
-    loop: bool = Field(False, description="begin a film again at its end")
+    loop: bool = Field(default=False, description="begin a film again at its end")
     format: str | None = Field(
-        None, description="format of a device: mjpeg, yuyv422, h264, ... or MJPG, YUYV"
+        default=None, description="format of a device: mjpeg, yuyv422, h264, ... or MJPG, YUYV"
     )
-    width: int | None = Field(None, ge=1, le=16384, description="of a device's picture, pixels")
-    height: int | None = Field(None, ge=1, le=16384, description="of a device's picture, pixels")
-    fps: float | None = Field(None, gt=0, le=1000, description="of a device, pictures per second")
-    silence_s: float = Field(10.0, ge=0.1, le=3600, description="no picture for so long is a loss, seconds")
+    width: int | None = Field(default=None, ge=1, le=16384, description="of a device's picture, pixels")
+    height: int | None = Field(default=None, ge=1, le=16384, description="of a device's picture, pixels")
+    fps: float | None = Field(default=None, gt=0, le=1000, description="of a device, pictures per second")
+    silence_s: float = Field(
+        default=10.0, ge=0.1, le=3600, description="no picture for so long is a loss, seconds"
+    )
     connect_s: float = Field(
-        10.0, ge=0.1, le=3600, description="longest wait for a camera to answer, seconds"
+        default=10.0, ge=0.1, le=3600, description="longest wait for a camera to answer, seconds"
     )
     options: dict[str, str] = Field(
         default_factory=dict, repr=False, description="extras for FFmpeg's demuxer"

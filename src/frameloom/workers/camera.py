@@ -1,35 +1,47 @@
-"""Hosts a camera: packets from its source go to the bus as they came; frames are decoded only while somebody wants them."""
+"""Hosts a camera: packets go to the bus as they came, and are decoded only while somebody wants frames.
+
+How a source is opened again after a loss belongs to `frameloom.sources.reconnect`, from which packet on decoding can
+begin to `decoding`.
+"""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from frameloom.bus.publisher import FramePublisher, PacketPublisher
+from frameloom.bus.publisher import FramePublisher, PacketPublisher, Slot
 from frameloom.model.clock import NS_PER_S, SystemClock
-from frameloom.model.errors import SourceMisconfigured
+from frameloom.model.errors import OutOfMemory, SourceMisconfigured
+from frameloom.model.frame import PictureFormat
 from frameloom.model.names import packets_of
 from frameloom.model.packet import Packet, PacketFormat
 from frameloom.model.stages import Source
 from frameloom.model.worker import State, WorkerReport, WorkerSpec
 from frameloom.sources import Kind, SourceSettings, open_source
-from frameloom.sources.decode import Decoder
+from frameloom.sources.in_band import InBand
 from frameloom.sources.picture import Picture
 from frameloom.sources.reconnect import Reconnecting
 
+from .decoding import INTRA, Decoding
 from .host import Host
 from .inbox import Inbox
 from .link import Link
 from .meter import Meter
 
 _ENDING_S = 30.0  # how long readers may take to fetch the last frames of a film
-_MOST_BACKLOG_BYTES = 64 << 20  # packets since the newest key frame, kept so that a newcomer's first frame comes at once
+_MEMORY_WAIT_S = 0.5  # until a film tries again to get memory for a frame
+
+log = logging.getLogger(__name__)
 
 
 class CameraHost(Host):
-    """config: `source` (`SourceSettings` as JSON), `base_dir` for relative paths; `give_up`: end on what a person must fix."""
+    """Publishes the frames and the packets of one source.
+
+    config: `source` (`SourceSettings` as JSON), `base_dir` for relative paths, `give_up`: end on what a person must fix.
+    """
 
     def __init__(self, spec: WorkerSpec, link: Link) -> None:
         super().__init__(spec, link)
@@ -38,44 +50,44 @@ class CameraHost(Host):
         self._clock = SystemClock()
         self._inbox = Inbox(link.stop_fd)
         self._arrived, self._decoded = Meter(), Meter()
-        self._state, self._detail = State.STARTING, "connecting"
-        self._complaint = ""
-        self._over = threading.Event()
-        self._sessions = Reconnecting(self._open, self._clock, self._over, self._tell)
-        self._decode_errors = 0
+        self._health = _Health()
+        self._dropped = 0
+        self._sessions = Reconnecting(self._open, self._clock, link.stopping, self._tell)
+        self._format: PacketFormat | None = None
+        self._in_band: InBand | None = None
+        self._media_time = _MediaTime()
+        self._decoding = Decoding(spec.name, link, lambda: self._frames.wanted and not link.stopping.is_set())
         self._picture_due_ns = 0  # 0: nobody waits for one
-        self._backlog = Backlog()
-        self._decoder: Decoder | None = None
-        can_wait = self._settings.pace == "unpaced"
-        self._packets = PacketPublisher(packets_of(spec.name), site=spec.site, can_wait=can_wait)
-        self._frames = FramePublisher(spec.name, site=spec.site, can_wait=can_wait)
+        self._can_wait = self._settings.pace == "unpaced"
+        self._packets = PacketPublisher(packets_of(spec.name), site=spec.site, can_wait=self._can_wait)
+        self._frames = FramePublisher(spec.name, site=spec.site, can_wait=self._can_wait)
         for publisher in (self._packets, self._frames):
             publisher.on_wanted = lambda _: self._inbox.nudge()
-        self._can_wait = can_wait
 
     def run(self) -> None:
         threading.Thread(target=self._wake_source_at_stop, name="stop", daemon=True).start()
-        for format, packets in self._sessions:
-            self._begin(format)
-            for packet in packets:
-                self._wait_for_readers()
-                if self.link.stopping.is_set():
-                    break
-                self._take(packet)
-            self._stop_decoding()
-        if self._complaint:
-            raise SourceMisconfigured(self._complaint)
-        self._finish()
+        try:
+            for format, packets in self._sessions:
+                self._begin(format)
+                for packet in packets:
+                    if not self._await_readers():
+                        break
+                    self._take(packet)
+            self._finish()
+        finally:
+            self._frames.close()
+            self._packets.close()
 
     def report(self) -> WorkerReport:
-        decoding = self._decoder is not None
+        decoding = self._decoding.active
         meter = self._decoded if decoding else self._arrived
+        state, detail = self._health.told()
         return WorkerReport(
-            self._state,
-            self._detail,
+            state,
+            detail,
             fps=meter.fps(),
             frames=self._arrived.count,
-            dropped=getattr(self._sessions.source, "dropped", 0),
+            dropped=self._dropped + _dropped_by(self._sessions.source),
             latency_ms=meter.latency_ms(),
             streams={
                 self._frames.stream: _described("frames", self._frames),
@@ -84,117 +96,196 @@ class CameraHost(Host):
             info={
                 "decoding": decoding,
                 "decoded": self._decoded.count,
-                "decode_errors": self._decode_errors + (self._decoder.errors if self._decoder else 0),
+                "decode_errors": self._decoding.errors,
+                "withheld": self._decoding.withheld,
                 "losses": self._sessions.losses,
-                **self._backlog.describe(),
+                **_geometry(self._format),
             },
         )
 
     # --- the source ---
 
     def _open(self) -> Source:
+        self._dropped += _dropped_by(self._sessions.source)
         return open_source(self.spec.name, self._settings, self._clock)
 
     def _tell(self, state: str, detail: str, wait_s: float) -> None:
         """What `Reconnecting` is doing about the source; called in the main thread."""
         if state == "misconfigured" and self.spec.config.get("give_up"):
-            self._complaint = detail
-            self._over.set()
-        elif state in ("lost", "misconfigured"):
+            raise SourceMisconfigured(detail)
+        if state in ("lost", "misconfigured", "ended"):
+            self._end_decoding()
+        if state in ("lost", "misconfigured"):
             self._frames.forget()  # the last picture is no longer the present
-            self._state, self._detail = State.DEGRADED, f"{detail}; trying again in {max(0.1, wait_s):.2g} s"
+            self._packets.forget()
+            self._health.lost(detail, wait_s)
+        elif state == "connecting":
+            self._health.connecting()
         elif state == "running":
-            self._state, self._detail = State.RUNNING, ""
+            self._health.connected()
         self.link.wake()
 
     def _wake_source_at_stop(self) -> None:
         """A source that waits for its camera is woken, so that stopping does not take as long as its patience."""
         self.link.stopping.wait()
-        self._over.set()
         self._sessions.close()
 
     def _begin(self, format: PacketFormat) -> None:
-        self._backlog = Backlog(format)
-        self._picture_due_ns = 0
+        """A connection begins; nothing is known yet of its pictures but `format`."""
+        self._in_band = InBand(format)
+        self._media_time.begin()
+        self._change_format(format)
+        if self._can_wait:
+            self._good()  # a film that can be opened is well; its first picture waits for its reader
 
     def _take(self, packet: Packet) -> None:
-        self._packets.publish(packet)
         self._arrived.tick(packet.captured_ns)
+        self._follow(packet)
+        self._hand_on(packet)
         if self._frames.wanted:
-            with self.link.busy():
-                self._decode(packet)
+            self._decode(packet)
         else:
-            self._stop_decoding()
-            self._sessions.good()
-        self._backlog.add(packet)
+            self._decoding.skip(packet)
+            self._picture_due_ns = 0
+            self._health.trouble("frames", "")
+            self._good()
 
-    def _finish(self) -> None:
-        """The proper end of a film: nobody shall take it for a death."""
-        publishers = (self._frames, self._packets)
-        if not self.link.stopping.is_set():
-            self._detail = "finished"
-            for publisher in publishers:
-                publisher.end()
-            for publisher in publishers:
-                publisher.wait_ended(_ENDING_S, self.link.stop_fd)
-        for publisher in publishers:
-            publisher.close()
+    def _follow(self, packet: Packet) -> None:
+        """Take over what changes in the midst of a stream: its picture format, and never its media time."""
+        assert self._in_band is not None
+        self._media_time.place(packet)
+        packet.format = self._in_band.follow(packet)
+        if packet.format is not self._format:
+            self._end_decoding()
+            self._change_format(packet.format)
 
-    def _wait_for_readers(self) -> None:
-        """A film waits until somebody wants it, and for those who want all of it; a camera waits for nobody."""
-        if not self._can_wait:
+    def _change_format(self, format: PacketFormat) -> None:
+        self._format = format
+        self._decoding.begin(format)
+        self._picture_due_ns = 0
+
+    def _hand_on(self, packet: Packet) -> None:
+        """To those who want packets, and to those who will: they begin at the newest key frame, which is kept."""
+        if packet.format.codec in INTRA and not self._packets.wanted:
+            self._packets.forget()  # the next one will do as well
             return
-        while not self.link.stopping.is_set():
+        try:
+            self._packets.publish(packet)
+            self._trouble("packets", "")
+        except OutOfMemory as error:
+            self._dropped += 1
+            self._trouble("packets", str(error))
+
+    def _good(self) -> None:
+        self._sessions.good()
+        if self._health.good():
+            self.link.wake()
+
+    def _trouble(self, stream: str, what: str) -> None:
+        if self._health.trouble(stream, what):
+            self.link.wake()
+
+    # --- films ---
+
+    def _await_readers(self) -> bool:
+        """A film waits until somebody wants it, and for those who want all of it; a camera waits for nobody.
+
+        False if the worker is to end.
+        """
+        while self._can_wait and not self.link.stopping.is_set():
             if not (self._frames.wanted or self._packets.wanted):
+                self._health.note("waiting for a reader")
                 self._inbox.wait(-1)
                 self._inbox.apply(self.change)
             elif self._all_ready():
-                return
+                self._health.note("")
+                break
+        return not self.link.stopping.is_set()
 
     def _all_ready(self) -> bool:
+        """Wait a while for those who want everything."""
         both = (self._frames, self._packets)
         return all(publisher.wait_ready(1.0, self.link.stop_fd) for publisher in both)
+
+    def _finish(self) -> None:
+        """The proper end of a film: nobody shall take it for a death."""
+        if self.link.stopping.is_set():
+            return
+        if self._decoding.errors and not self._decoded.count:
+            raise SourceMisconfigured(f"{self.spec.name!r}: no picture could be made of it")
+        self._health.note("finished")
+        self.link.wake()
+        publishers = (self._frames, self._packets)
+        for publisher in publishers:
+            publisher.end()
+        deadline_ns = self._clock.monotonic_ns() + round(_ENDING_S * NS_PER_S)
+        for publisher in publishers:
+            left_s = (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
+            publisher.wait_ended(max(0.0, left_s), self.link.stop_fd)
 
     # --- decoding ---
 
     def _decode(self, packet: Packet) -> None:
-        if self._decoder is None:
-            self._start_decoding()
-        assert self._decoder is not None
-        pictures = self._decoder.decode(packet)
-        for picture in pictures:
-            self._publish(picture)
-        self._judge(bool(pictures), packet.captured_ns)
+        try:
+            seen = self._publish_all(self._decoding.decode(packet))
+        except OutOfMemory as error:
+            self._dropped += 1
+            self._trouble("frames", str(error))
+        except SourceMisconfigured as error:
+            self._cannot_decode(error)
+        except Exception as error:  # FFmpeg's, or ours: whoever wants packets shall not lose them
+            log.exception("decoding fails, and goes on at the next key frame")
+            self._decoding.give_up()
+            self._trouble("frames", f"decoding fails: {type(error).__name__}: {error}")
+        else:
+            self._judge(seen, packet.captured_ns)
+
+    def _cannot_decode(self, error: SourceMisconfigured) -> None:
+        if self.spec.config.get("give_up"):
+            raise error
+        self._trouble("frames", str(error))
 
     def _judge(self, seen: bool, now_ns: int) -> None:
         """Packets of which no picture can be made, for as long as silence may last, are a lost camera too."""
         if seen:
-            self._sessions.good()
+            self._good()
+            self._trouble("frames", "")
         if seen or not self._picture_due_ns:
             self._picture_due_ns = now_ns + round(self._settings.silence_s * NS_PER_S)
-        elif now_ns > self._picture_due_ns:
+        elif now_ns > self._picture_due_ns and not self._is_film():
             self._picture_due_ns = 0
-            self._sessions.lose(f"{self.spec.name!r}: no picture could be made for {self._settings.silence_s:g} s")
+            self._sessions.lose(
+                f"{self.spec.name!r}: no picture could be made for {self._settings.silence_s:g} s"
+            )
 
-    def _start_decoding(self) -> None:
-        """From the newest key frame on, so that a newcomer's first frame is the present one and not the next key frame."""
-        self._decoder = Decoder(self._backlog.format)
-        for packet in self._backlog.packets:
-            self._decoder.decode(packet)
-            self.link.begin()  # each is a piece of work of its own
+    def _is_film(self) -> bool:
+        """Beginning anew would show the same damage again."""
+        return self._can_wait or self._settings.kind is Kind.FILE
 
-    def _stop_decoding(self) -> None:
-        if self._decoder is None:
-            return
-        for picture in self._decoder.flush():
-            self._publish(picture)
-        self._decode_errors += self._decoder.errors
-        self._decoder.close()
-        self._decoder = None
-        self._picture_due_ns = 0
+    def _end_decoding(self) -> None:
+        """No more packets of this kind come: the pictures that were held back come out."""
+        if self._frames.wanted and not self.link.stopping.is_set():
+            self._decode_rest()
+        self._decoding.rest()
+
+    def _decode_rest(self) -> None:
+        try:
+            self._publish_all(self._decoding.end())
+        except OutOfMemory as error:
+            self._dropped += 1
+            self._trouble("frames", str(error))
+
+    def _publish_all(self, pictures: Sequence[Picture]) -> bool:
+        """True if there was one."""
+        for picture in pictures:
+            while self._can_wait and not (self._all_ready() or self.link.stopping.is_set()):
+                pass
+            with self.link.busy():
+                self._publish(picture)
+        return bool(pictures)
 
     def _publish(self, picture: Picture) -> None:
-        slot = self._frames.reserve(picture.format)
+        slot = self._slot(picture.format)
         picture.fill(slot.planes)
         self._frames.publish(
             slot,
@@ -205,31 +296,98 @@ class CameraHost(Host):
         )
         self._decoded.tick(picture.captured_ns)
 
+    def _slot(self, format: PictureFormat) -> Slot:
+        """Memory for a picture. A film tries until there is some, for it may lose nothing."""
+        while True:
+            try:
+                return self._frames.reserve(format)
+            except OutOfMemory as error:
+                if not self._can_wait:
+                    raise
+                self._trouble("frames", str(error))
+                self.link.end()
+                if self.link.stopping.wait(_MEMORY_WAIT_S):
+                    raise
+                self.link.begin()
 
-class Backlog:
-    """The packets since the newest key frame: what a decoder that starts now must see first."""
 
-    def __init__(self, format: PacketFormat | None = None) -> None:
-        self._format = format
-        self.packets: list[Packet] = []
-        self._bytes = 0
+class _Health:
+    """What people are told of the camera: whether its pictures come, and what stands in the way.
 
-    @property
-    def format(self) -> PacketFormat:
-        assert self._format is not None
-        return self._format
+    Written by the thread that works, read by the one that reports.
+    """
 
-    def add(self, packet: Packet) -> None:
-        if packet.is_key or self._bytes > _MOST_BACKLOG_BYTES:
-            self.packets.clear()
-            self._bytes = 0
-        if packet.is_key or self.packets:
-            self.packets.append(packet)
-            self._bytes += len(packet.data)
+    def __init__(self) -> None:
+        self._why_lost = ""
+        self._telling = (State.STARTING, "connecting")
+        self._note = ""
+        self._troubles = {"frames": "", "packets": ""}
 
-    def describe(self) -> dict[str, Any]:
-        f = self._format
-        return {"codec": f.codec, "width": f.width, "height": f.height} if f else {}
+    def told(self) -> tuple[State, str]:
+        trouble = next((what for what in self._troubles.values() if what), "")
+        if trouble and not self._why_lost:
+            return State.DEGRADED, trouble
+        state, detail = self._telling
+        return state, detail or self._note
+
+    def lost(self, why: str, wait_s: float) -> None:
+        self._why_lost = why
+        wait = f"{wait_s:.0f}" if wait_s >= 10 else f"{wait_s:.1f}"
+        self._telling = State.DEGRADED, f"{why}; trying again in {wait} s"
+
+    def connecting(self) -> None:
+        if self._why_lost:
+            self._telling = State.DEGRADED, f"{self._why_lost}; trying again"
+
+    def connected(self) -> None:
+        """It answers: not yet a reason to believe that pictures come."""
+        if self._why_lost:
+            self._telling = State.DEGRADED, f"{self._why_lost}; connected again, waiting for a picture"
+        else:
+            self._telling = State.STARTING, "connected, waiting for a picture"
+
+    def good(self) -> bool:
+        """A picture came. True if that is news."""
+        news = self._telling[0] is not State.RUNNING
+        self._why_lost, self._telling = "", (State.RUNNING, "")
+        return news
+
+    def trouble(self, stream: str, what: str) -> bool:
+        """Something of ours keeps `stream` from being published; '' when it is over. True if that is news."""
+        news = self._troubles[stream] != what
+        self._troubles[stream] = what
+        return news
+
+    def note(self, what: str) -> None:
+        """What a camera that is well is doing."""
+        self._note = what
+
+
+class _MediaTime:
+    """Lets media time go on over a loss, by the time that has passed: each connection counts from zero."""
+
+    def __init__(self) -> None:
+        self._shift_ns: int | None = None
+        self._last: Packet | None = None
+        self._end_ns = 0
+        self._last_dts_ns = self._last_captured_ns = 0
+        self._begun = False
+
+    def begin(self) -> None:
+        """The next packet is the first of a connection."""
+        self._shift_ns = None
+
+    def place(self, packet: Packet) -> None:
+        if self._shift_ns is None:
+            self._shift_ns = self._goes_on_at(packet.captured_ns) - packet.dts_ns if self._begun else 0
+        packet.pts_ns += self._shift_ns
+        packet.dts_ns += self._shift_ns
+        self._begun = True
+        self._end_ns = max(self._end_ns, packet.pts_ns + packet.duration_ns)
+        self._last_dts_ns, self._last_captured_ns = packet.dts_ns, packet.captured_ns
+
+    def _goes_on_at(self, captured_ns: int) -> int:
+        return max(self._end_ns, self._last_dts_ns + captured_ns - self._last_captured_ns)
 
 
 def _settings(config: Mapping[str, Any]) -> SourceSettings:
@@ -240,7 +398,16 @@ def _settings(config: Mapping[str, Any]) -> SourceSettings:
     return settings
 
 
+def _dropped_by(source: Source | None) -> int:
+    """Packets that a source lost because its reader was too slow."""
+    dropped: int = getattr(source, "dropped", 0)
+    return dropped
+
+
+def _geometry(format: PacketFormat | None) -> dict[str, Any]:
+    return {"codec": format.codec, "width": format.width, "height": format.height} if format else {}
+
+
 def _described(kind: str, publisher: FramePublisher | PacketPublisher) -> dict[str, Any]:
     readers = publisher.readers()
     return {"kind": kind, "readers": [r.client for r in readers], "dropped": sum(r.dropped for r in readers)}
-
