@@ -146,8 +146,8 @@ class Delivery:
             return True
         except BlockingIOError:
             self._remove(reader, "it asks for items but does not read them")
-        except OSError as error:
-            self._remove(reader, error.strerror or "gone")
+        except OSError:
+            self._remove(reader, "")  # it has gone
         return False
 
     def _header(

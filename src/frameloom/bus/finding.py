@@ -20,15 +20,12 @@ _NOT_NOW = frozenset({errno.EAGAIN, errno.ECONNRESET, errno.EPIPE})
 
 
 class Search:
-    """Looks for the socket at `path`. From `start` to `stop`, the reader's `epoll` wakes when it is worth trying."""
+    """Looks for the socket at `path`. Until it is found, the reader's `epoll` wakes when it is worth trying."""
 
     def __init__(self, path: Path, epoll: select.epoll, alarm: Alarm) -> None:
         self._path, self._epoll, self._alarm = path, epoll, alarm
         self._watch: FolderWatch | None = None
         self._not_before_s = 0.0
-
-    def start(self) -> None:
-        self._watch_folder()
 
     def hold_off(self) -> None:
         """The publisher takes us and throws us out, or has no time: not again at once."""
@@ -40,27 +37,34 @@ class Search:
         self._hear_news()
         if time.monotonic() < self._not_before_s:
             return None
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            sock.setblocking(False)
-            self._connect(sock)
-            sock.send(greeting, socket.MSG_NOSIGNAL)
-        except OSError as error:
-            sock.close()
-            self._explain(error)
-            return None
-        self.stop()
+        sock = self._attempt(greeting)
+        if sock is None and self._watch is None:
+            # Only now, since the kernel takes milliseconds to end a watch. It may just have appeared: look once more.
+            self._watch_folder()
+            sock = self._attempt(greeting)
+        if sock is not None:
+            self.stop()
         return sock
 
     def stop(self) -> None:
         self._not_before_s = 0.0
         self._drop_watch()
 
+    def _attempt(self, greeting: bytes) -> socket.socket | None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.setblocking(False)
+            self._connect(sock)
+            sock.send(greeting, socket.MSG_NOSIGNAL)
+            return sock
+        except OSError as error:
+            sock.close()
+            self._explain(error)
+            return None
+
     def _hear_news(self) -> None:
-        if self._watch is None or self._watch.drain():
-            # The folder was removed and may be back, or could not be watched before.
-            self._drop_watch()
-            self._watch_folder()
+        if self._watch is not None and self._watch.drain():
+            self._drop_watch()  # the folder was removed, and may be back
 
     def _watch_folder(self) -> None:
         try:

@@ -91,7 +91,6 @@ class Subscription:
         self._closed = False
         self._epoll.register(self._alarm.fd, select.EPOLLIN)
         self._search = Search(path, self._epoll, self._alarm)
-        self._search.start()
         self._try_to_join()
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -347,7 +346,6 @@ class Subscription:
 
     def _lose_publisher(self, hold_off: bool) -> None:
         self._disconnect()
-        self._search.start()
         if hold_off:
             self._search.hold_off()
 

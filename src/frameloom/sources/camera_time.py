@@ -51,12 +51,13 @@ class ReportedTime:
 class DriverTime:
     """When a V4L2 driver had the picture: its stamps are host monotonic time (see `frameloom.sources.v4l2`).
 
-    The error is one picture's duration, for some drivers stamp its start and others its end.
+    The error is one picture's duration, for some drivers stamp its start, others its end, and some its end before it
+    has come.
     """
 
     def of(self, packet: AvPacket, times: Times, captured_ns: int, captured_at_ns: int) -> Mapping[str, Any]:
         """Metadata for `packet`; nothing if the stamp is of another clock."""
         age_ns = captured_ns - (packet.pts or 0) * 1000
-        if not 0 <= age_ns < _OLDEST_NS:
+        if not -times.duration_ns <= age_ns < _OLDEST_NS:
             return _NOTHING
         return {"camera_utc_ns": captured_at_ns - age_ns, "camera_utc_error_ns": times.duration_ns}

@@ -50,6 +50,7 @@ class Demuxer:
         self._settings = settings
         self._clock = clock
         self._container: InputContainer | None = None
+        self._reading: Iterator[AvPacket] = iter(())
         self._ahead: deque[AvPacket] = deque()
         self._begun = False
         self._skipped = 0
@@ -87,6 +88,7 @@ class Demuxer:
         """Let go of the connection, file or device."""
         container, self._container = self._container, None
         self._ahead.clear()
+        self._reading = iter(())  # it may hold a packet, and that must not outlive a device
         if container is not None:
             container.close()
         if self._wait is not None:
@@ -110,7 +112,7 @@ class Demuxer:
             raise self._wrong("there are no pictures in it")
         self._stream: VideoStream = container.streams.video[0]
         self._container_format = container.format.name
-        self._reading: Iterator[AvPacket] = container.demux()
+        self._reading = container.demux()
         self._heard_ns = self._clock.monotonic_ns()
         self.bounded = _is_bounded(self._settings, container)
         self._camera_time = DriverTime() if self._wait is not None else ReportedTime()
@@ -215,7 +217,8 @@ class Demuxer:
         if self._wait is not None and not self._wait_for_device(self._wait):
             return None
         try:
-            return next(self._reading, None)
+            packet = next(self._reading, None)
+            return packet if self._wait is None or packet is None else _copied(packet)
         except av.error.InvalidDataError:
             raise
         except BlockingIOError:
@@ -309,6 +312,17 @@ class _DeviceWait:
                 os.close(self._wake_read)
                 os.close(self._wake_write)
             self._open = False
+
+
+def _copied(packet: AvPacket) -> AvPacket:
+    """`packet` in memory of its own: a device's packets lie in the driver's buffers, which are few and may go."""
+    copy: AvPacket = av.Packet(packet.size)
+    if packet.size:
+        copy.update(bytes(packet))
+    copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+    copy.is_keyframe, copy.is_corrupt = packet.is_keyframe, packet.is_corrupt
+    copy.time_base, copy.stream = packet.time_base, packet.stream
+    return copy
 
 
 def _address(settings: SourceSettings) -> str:

@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 class CameraHost(Host):
     """Publishes the frames and the packets of one source.
 
-    config: `source` (`SourceSettings` as JSON), `base_dir` for relative paths, `give_up`: end on what a person must fix.
+    config: `source` (`SourceSettings` as JSON); `base_dir` for relative paths; `give_up`: end on what a person
+    must fix, instead of trying again.
     """
 
     def __init__(self, spec: WorkerSpec, link: Link) -> None:
@@ -77,6 +78,7 @@ class CameraHost(Host):
         finally:
             self._frames.close()
             self._packets.close()
+            self._inbox.close()
 
     def report(self) -> WorkerReport:
         decoding = self._decoding.active
@@ -195,7 +197,7 @@ class CameraHost(Host):
         while self._can_wait and not self.link.stopping.is_set():
             if not (self._frames.wanted or self._packets.wanted):
                 self._health.note("waiting for a reader")
-                self._inbox.wait(-1)
+                self._inbox.wait()
                 self._inbox.apply(self.change)
             elif self._all_ready():
                 self._health.note("")

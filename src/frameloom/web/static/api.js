@@ -1,5 +1,7 @@
 // Talking to the server: requests that return a problem in words or nothing, and WebSockets that come back.
 
+const FIRST_WAIT_MS = 250, LONGEST_WAIT_MS = 5000, NO_CAMERA = 4404;
+
 export async function request(method, path, body) {
   try {
     const answer = await fetch(path, {
@@ -15,23 +17,50 @@ export async function request(method, path, body) {
   }
 }
 
-// Keeps a WebSocket open for ever. Returns a function that closes it.
-export function follow(path, { text, binary, lost }) {
-  let socket, closed = false, wait_ms = 250;
-  const open = () => {
-    socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`);
+// A WebSocket that is opened again whenever it is lost. `silence_ms`: without a message for so long, it counts as lost.
+export class Following {
+  constructor(path, { take, lost, silence_ms }) {
+    Object.assign(this, { path, take, lost, silence_ms, wait_ms: FIRST_WAIT_MS });
+    this.open();
+  }
+
+  open() {
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${this.path}`);
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => {
-      wait_ms = 250;
-      if (typeof data === "string") text?.(data); else binary?.(data);
+      this.wait_ms = FIRST_WAIT_MS;
+      this.watch();
+      this.take(data);
     };
-    socket.onclose = () => {
-      if (closed) return;
-      lost?.();
-      setTimeout(open, wait_ms);
-      wait_ms = Math.min(5000, wait_ms * 2);
-    };
-  };
-  open();
-  return () => { closed = true; socket.close(); };
+    socket.onclose = ({ code }) => this.again(socket, code === NO_CAMERA ? LONGEST_WAIT_MS : this.wait_ms);
+    this.socket = socket;
+    this.watch();
+  }
+
+  again(socket, wait_ms) {
+    if (socket !== this.socket) return;
+    this.socket = null;
+    clearTimeout(this.timer);
+    this.lost?.();
+    this.wait_ms = Math.min(LONGEST_WAIT_MS, this.wait_ms * 2);
+    this.timer = setTimeout(() => this.open(), wait_ms);
+  }
+
+  watch() {
+    clearTimeout(this.timer);
+    if (!this.silence_ms) return;
+    const { socket } = this;
+    this.timer = setTimeout(() => { socket.close(); this.again(socket, 0); }, this.silence_ms);
+  }
+
+  send(text) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(text);
+  }
+
+  close() {
+    const { socket } = this;
+    this.socket = null;
+    clearTimeout(this.timer);
+    socket?.close();
+  }
 }
