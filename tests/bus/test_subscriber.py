@@ -561,6 +561,7 @@ def test_five_hundred_joins_leave_nothing(publisher: FramePublisher) -> None:
         for number in range(500):
             with Subscription("hall", policy="every") as reader:
                 if number % 50 == 0:
+                    joined(publisher, 2)
                     publish(publisher, 2)
                     assert take(reader).pts_ns == 2
         until(lambda: len(publisher._readers) == 1)
