@@ -201,7 +201,14 @@ def fork_with_a_subscription() -> None:
         joined(publisher, 1)
         publish(publisher, 1)
         kept = take(frames)
-        in_child(lambda: [errors_of(lambda: frames.get(0)), errors_of(frames.fileno), frames.close(), kept.release()])
+        in_child(
+            lambda: [
+                errors_of(lambda: frames.get(0)),
+                errors_of(frames.fileno),
+                frames.close(),
+                kept.release(),
+            ]
+        )
         publish(publisher, 2)
         after = take(frames)
         held = publisher.readers()[0].leases

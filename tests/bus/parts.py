@@ -67,7 +67,9 @@ def take(subscription: Subscription, timeout_s: float = GENEROUS_S) -> Any:
 
 def packet(seed: int, *, is_key: bool = True, nbytes: int = 1000, format: PacketFormat = H264) -> Packet:
     """A packet whose bytes and times follow from `seed`."""
-    return Packet(pattern(seed, nbytes).tobytes(), format, seed, is_key, time.monotonic_ns(), seed + 1, seed - 1, 40)
+    return Packet(
+        pattern(seed, nbytes).tobytes(), format, seed, is_key, time.monotonic_ns(), seed + 1, seed - 1, 40
+    )
 
 
 def joined(publisher: Publisher, readers: int) -> None:

@@ -130,7 +130,15 @@ class RawPublisher:
 def item(*, tail: bytes = b"", **fields: int) -> bytes:
     """An ITEM message with the given fields, others fit for a `SMALL` frame at the start of the first memory."""
     names = "flags epoch block meta_bytes offset length seq".split()
-    values = {"flags": 0, "epoch": 1, "block": 0, "meta_bytes": 0, "offset": 0, "length": SMALL.nbytes, "seq": 1}
+    values = {
+        "flags": 0,
+        "epoch": 1,
+        "block": 0,
+        "meta_bytes": 0,
+        "offset": 0,
+        "length": SMALL.nbytes,
+        "seq": 1,
+    }
     fixed = [({**values, **fields})[name] for name in names]
     times = (0, 0, 0, time.monotonic_ns(), 0, 0)
     return protocol.ITEM.pack(Type.ITEM, fixed[0], 0, *fixed[1:], *times) + tail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -139,7 +140,9 @@ def test_a_lease_goes_back_once(publisher: FramePublisher, witness: Subscription
     assert "which it does not hold" in raw.refusal()
 
 
-def test_who_has_left_asks_for_nothing(publisher: FramePublisher, witness: Subscription, raw: RawReader) -> None:
+def test_who_has_left_asks_for_nothing(
+    publisher: FramePublisher, witness: Subscription, raw: RawReader
+) -> None:
     raw.hello()
     joined(publisher, 2)
     raw.send(protocol.pack_bye())
@@ -194,7 +197,10 @@ def test_many_that_hold_all_they_may(
 
 def test_one_that_keeps_the_ring_of_packets(runtime_dir: Path) -> None:
     """Those that return nothing keep the old memory to themselves; all others go on in a new one."""
-    with PacketPublisher("hall", memory_bytes=1 << 16) as publisher, Subscription("hall", policy="every") as reader:
+    with (
+        PacketPublisher("hall", memory_bytes=1 << 16) as publisher,
+        Subscription("hall", policy="every") as reader,
+    ):
         crowd = [RawReader(socket_of(runtime_dir)).hello(Policy.EVERY, leases=64) for _ in range(3)]
         joined(publisher, 4)
         for raw in crowd:
@@ -221,7 +227,9 @@ def test_a_thousand_connections(publisher: FramePublisher, witness: Subscription
             assert_served(publisher, witness)
 
 
-def test_too_many_readers_are_told(publisher: FramePublisher, witness: Subscription, runtime_dir: Path) -> None:
+def test_too_many_readers_are_told(
+    publisher: FramePublisher, witness: Subscription, runtime_dir: Path
+) -> None:
     crowd = [RawReader(socket_of(runtime_dir)).hello() for _ in range(255)]
     joined(publisher, 256)
     with RawReader(socket_of(runtime_dir)) as one_more:
@@ -231,13 +239,15 @@ def test_too_many_readers_are_told(publisher: FramePublisher, witness: Subscript
         raw.close()
 
 
-def test_a_flood_of_messages_is_cut_off(publisher: FramePublisher, witness: Subscription, raw: RawReader) -> None:
+def test_a_flood_of_messages_is_cut_off(
+    publisher: FramePublisher, witness: Subscription, raw: RawReader
+) -> None:
     """Every valid message uses up something that the publisher gave, so that nobody can keep it busy with them."""
     raw.hello()
     joined(publisher, 2)
 
     def flood() -> None:
-        with pytest.raises(OSError, match="Broken pipe|reset"):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             while True:
                 raw.want(1)
 

@@ -139,7 +139,9 @@ class TestPublisherDies:
             self.assert_joined_again(reader)
             assert all(is_intact(frame) for frame in kept)
 
-    @pytest.mark.parametrize("what", ["publisher_in_the_middle_of_a_frame", "publisher_in_the_middle_of_sending"])
+    @pytest.mark.parametrize(
+        "what", ["publisher_in_the_middle_of_a_frame", "publisher_in_the_middle_of_sending"]
+    )
     def test_in_the_middle(self, start: Start, what: str) -> None:
         victim = start(what)
         victim.facts()
@@ -278,7 +280,9 @@ class TestForks:
     def test_a_subscription_stays_with_its_process(self, start: Start) -> None:
         child = start("fork_with_a_subscription")
         said = child.facts()["child"]
-        assert all("'hall': a subscription does not survive a fork; attach again" in text for text in said[:2])
+        assert all(
+            "'hall': a subscription does not survive a fork; attach again" in text for text in said[:2]
+        )
         assert said[2:] == [None, None]
         facts = child.facts()
         assert facts["intact"]

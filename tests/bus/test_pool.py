@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
@@ -43,13 +45,13 @@ class RingMachine(RuleBasedStateMachine):
     def nothing_overlaps(self) -> None:
         places = sorted(self.used.values())
         assert all(0 <= start < end <= RING_BYTES for start, end in places)
-        assert all(end <= start for (_, end), (start, _) in zip(places, places[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(places))
         assert self.ring.used_bytes == sum(end - start for start, end in places)
 
     def fits(self, nbytes: int) -> bool:
         """Whether there is a gap at all, found the slow way."""
         edges = [(0, 0), *sorted(self.used.values()), (RING_BYTES, RING_BYTES)]
-        return any(start - end >= nbytes for (_, end), (start, _) in zip(edges, edges[1:], strict=False))
+        return any(start - end >= nbytes for (_, end), (start, _) in itertools.pairwise(edges))
 
 
 class SlotMachine(RuleBasedStateMachine):

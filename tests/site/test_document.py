@@ -91,9 +91,9 @@ def test_aliases_and_merges_are_resolved() -> None:
 
 
 def test_what_is_merged_in_stands_at_its_anchor() -> None:
-    document = parse("base: &b\n  x: 1\nown:\n  <<: *b\n  y: 2\n", "s.yaml")
+    document = parse("base: &b\n  x: 1\n  y: 1\nown:\n  <<: *b\n  y: 2\n", "s.yaml")
     assert document.mark(("own", "x")).line == 2
-    assert document.mark(("own", "y")).line == 5
+    assert document.mark(("own", "y")).line == 6
 
 
 def test_a_name_that_is_anchored_twice_is_legal() -> None:

@@ -16,6 +16,7 @@ from frameloom.model.parameters import Choice, Integer, Number, Parameter, Regio
 from frameloom.site.load import check_params, from_text, load
 from frameloom.site.model import Site
 from frameloom.site.problems import InvalidSite
+from frameloom.site.rules import OWNERS
 
 FULL = """\
 site: demo
@@ -234,6 +235,14 @@ processors:
     ]
 
 
+@pytest.mark.parametrize("name", [*OWNERS])
+def test_names_that_the_site_needs_itself_are_taken_and_documented(name: str) -> None:
+    (line,) = wrong(f"cameras: {{{name}: x.mp4}}")
+    assert line.startswith(f"site.yaml:1: cameras.{name}: the name is taken by the ")
+    names = (Path(__file__).parents[2] / "docs" / "site-yaml.md").read_text().partition("## Names")[2]
+    assert f"`{name}`" in names.partition("## ")[0]
+
+
 def test_problems_are_there_for_programs_too() -> None:
     with pytest.raises(InvalidSite) as caught:
         site_of("server:\n  port: x\n")
@@ -274,6 +283,7 @@ SECRETS = {"SECRET": "hunter2", "OPEN": "rtsp://u:hunter2@10.0.0.6/x"}
         "cameras: {a: {url: '${OPEN}', loop: true}}",
         "processors: {a: {use: '${OPEN}', stream: '${SECRET}'}}",
         "site: rtsp://u:hunter2@h/x",
+        "site: rtsp://h/live?token=hunter2",
         "limits: {start_s: 'admin:hunter2@h'}",
     ],
 )

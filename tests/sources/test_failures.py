@@ -171,7 +171,10 @@ def test_a_host_that_takes_the_call_and_is_silent(source: Opener, scheme: str) -
 @pytest.mark.parametrize("scheme", ["rtsp", "http"])
 @pytest.mark.parametrize("answer", [hang_up, say(b"SSH-2.0-OpenSSH_9.2\r\n"), say(b"\xff\x00\x13" * 300)])
 def test_something_else_answers(source: Opener, scheme: str, answer: Callable[[socket.socket], None]) -> None:
-    with answering(answer) as port, pytest.raises(SourceLost, match="what answers does not|closed the connection"):
+    with (
+        answering(answer) as port,
+        pytest.raises(SourceLost, match=r"what answers does not|closed the connection"),
+    ):
         source(f"{scheme}://127.0.0.1:{port}/x").open()
 
 

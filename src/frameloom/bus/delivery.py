@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from frameloom.model.clock import Clock
-from frameloom.model.errors import PeerError
+from frameloom.model.errors import OutOfMemory, PeerError
 
 from . import protocol
 from .protocol import Kind, Policy, Type
@@ -94,12 +94,26 @@ class Delivery:
 
         None if readers hold too much. Raises `OutOfMemory`.
         """
-        while (placed := self._kept.allocate(nbytes)) is None:
-            items = self._kept.items
-            if not items or items[0].seq > self._sent_to_all():
-                return None
-            self._kept.drop_oldest()
-        return placed
+        if (placed := self._try_to_allocate(nbytes)) is not None:
+            return placed
+        for reader in list(self._readers.values()):
+            self._hear_all(reader)  # what they gave back may be enough
+        while (placed := self._try_to_allocate(nbytes)) is None and self._drop_what_was_sent():
+            pass
+        return placed or self._kept.allocate(nbytes)
+
+    def _try_to_allocate(self, nbytes: int) -> tuple[int, int] | None:
+        with contextlib.suppress(OutOfMemory):
+            return self._kept.allocate(nbytes)
+        return None
+
+    def _drop_what_was_sent(self) -> bool:
+        """Let go of the oldest item, if there is one that nobody waits for."""
+        items = self._kept.items
+        if not items or items[0].seq > self._sent_to_all():
+            return False
+        self._kept.drop_oldest()
+        return True
 
     def _sent_to_all(self) -> int:
         """The number up to which no reader has to be waited for."""

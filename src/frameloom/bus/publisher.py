@@ -128,9 +128,8 @@ class FramePublisher(Publisher):
         try:
             self._begin(format)
         except OutOfMemory as error:
-            log.warning(
-                "stream %s: %s; it goes on with fewer slots than its readers may hold", self.stream, error
-            )
+            problem = str(error)  # not the error itself: whoever keeps the record would keep the memory
+            log.warning("stream %s: %s; it goes on with fewer slots than promised", self.stream, problem)
 
     def _take(self, format: PictureFormat) -> Slot:
         epoch = self._kept.epoch

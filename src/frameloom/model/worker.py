@@ -38,8 +38,8 @@ class WorkerSpec:
     name: str
     kind: str
     host: str
-    config: dict[str, Any] = field(default_factory=dict)
-    params: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict, repr=False)  # holds passwords
+    params: dict[str, Any] = field(default_factory=dict, repr=False)
     streams: tuple[str, ...] = ()
     enabled: bool = True
     site: str = "default"

@@ -2,7 +2,7 @@
 
 A person may edit the file at the same time: it is read anew for each change, and again if it changed meanwhile, so
 nothing a person wrote is lost. Where both change the same key, the one who writes last wins.
-What a change means for running workers is not known here, see `difference.py`.
+What a change means for running workers is not known here, see `Supervisor.apply`.
 """
 
 from __future__ import annotations

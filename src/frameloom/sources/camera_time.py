@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _REFERENCE_TIME = struct.Struct("=q")  # AVProducerReferenceTime.wallclock: us since 1970
 _REPORT_ERROR_NS = 1_000_000
 _OLDEST_NS = 10 * NS_PER_S
+_LOOK_EVERY_NS = NS_PER_S // 4
 
 
 class ReportedTime:
@@ -34,18 +36,32 @@ class ReportedTime:
     is right, nobody here can know.
     """
 
-    def __init__(self) -> None:
-        self._reported = False
+    def __init__(self, time_base: Fraction) -> None:
+        self._num, self._den = time_base.numerator * NS_PER_S, time_base.denominator
+        self._offset_ns: int | None = None  # from the stream's stamps to UTC
+        self._look_ns: int | None = None
+        self._seen = False
 
     def of(self, packet: AvPacket, times: Times, captured_ns: int, captured_at_ns: int) -> Mapping[str, Any]:
         """Metadata for `packet`."""
-        before, self._reported = self._reported, packet.has_sidedata("prft")
-        # The first packet after the first report carries the time of the picture that follows it: FFmpeg's parser
-        # hands a packet out when the next one begins.
-        if not (before and self._reported):
+        if packet.pts is None:
             return _NOTHING
-        (utc_us,) = _REFERENCE_TIME.unpack_from(bytes(packet.get_sidedata("prft")))
-        return {"camera_utc_ns": utc_us * 1000, "camera_utc_error_ns": _REPORT_ERROR_NS}
+        stamp_ns = packet.pts * self._num // self._den
+        # Asking PyAV is dear, so it is asked now and then: between two reports the camera's stamps go on evenly.
+        if self._look_ns is None or not 0 <= self._look_ns - stamp_ns <= _LOOK_EVERY_NS:
+            self._look(packet, stamp_ns)
+        if self._offset_ns is None:
+            return _NOTHING
+        return {"camera_utc_ns": stamp_ns + self._offset_ns, "camera_utc_error_ns": _REPORT_ERROR_NS}
+
+    def _look(self, packet: AvPacket, stamp_ns: int) -> None:
+        # The first packet after the first report carries the time of the picture that follows it: FFmpeg's parser
+        # hands a packet out when the next one begins. So it takes two in a row.
+        before, self._seen = self._seen, packet.has_sidedata("prft")
+        if before and self._seen:
+            (utc_us,) = _REFERENCE_TIME.unpack_from(bytes(packet.get_sidedata("prft")))
+            self._offset_ns = utc_us * 1000 - stamp_ns
+        self._look_ns = stamp_ns + (_LOOK_EVERY_NS if before or not self._seen else 0)
 
 
 class DriverTime:

@@ -115,7 +115,7 @@ class Demuxer:
         self._reading = container.demux()
         self._heard_ns = self._clock.monotonic_ns()
         self.bounded = _is_bounded(self._settings, container)
-        self._camera_time = DriverTime() if self._wait is not None else ReportedTime()
+        self._camera_time = DriverTime() if self._wait is not None else ReportedTime(_time_base(self._stream))
         for other in container.streams:
             if other is not self._stream:
                 other.discard = Discard.all
@@ -170,7 +170,7 @@ class Demuxer:
     def _new_timeline(self) -> Timeline:
         stream, live = self._stream, not self.bounded
         return Timeline(
-            stream.time_base or Fraction(1, 1_000_000),
+            _time_base(stream),
             start=None if live else stream.start_time,
             rate=stream.guessed_rate or stream.average_rate,
             reorder=stream.codec_context.reorder_depth,
@@ -312,6 +312,10 @@ class _DeviceWait:
                 os.close(self._wake_read)
                 os.close(self._wake_write)
             self._open = False
+
+
+def _time_base(stream: VideoStream) -> Fraction:
+    return stream.time_base or Fraction(1, 1_000_000)
 
 
 def _copied(packet: AvPacket) -> AvPacket:
