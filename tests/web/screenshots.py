@@ -70,8 +70,8 @@ def nothing_is_there(page: Page, _: RunningSite) -> None:
 
 
 def trouble_is_there(page: Page, _: RunningSite) -> None:
-    for name in ("garden", "hopeless"):
-        page.wait_for_selector(f"[data-name={name}] .state[data-state=failed]")
+    page.wait_for_selector("[data-name=hopeless] .state[data-state=failed]")
+    page.get_by_text("refused user name or password").first.wait_for()
     page.wait_for_selector("[data-name=fragile] .trouble summary")
     page.click("[data-name=hopeless] .trouble summary")
 

@@ -6,9 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from frameloom.model.errors import FrameloomError
 from frameloom.model.worker import WorkerSpec
@@ -69,18 +70,25 @@ def _cache() -> Path:
 def _render(films: Path) -> None:
     """In a process of its own: this one loads no codec."""
     command = [sys.executable, "-m", "frameloom.testing.demo", str(films)]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child,
-        Progress(console=problems, transient=True) as progress,
-    ):
-        tasks = {}
-        for line in child.stdout or ():
+    # A session of its own: Ctrl-C is for us, and we end it.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        try:
+            _show_progress(child.stdout or ())
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode:
+        raise FrameloomError("the demo's films could not be rendered; see above")
+
+
+def _show_progress(lines: Iterable[str]) -> None:
+    with Progress(console=problems, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+        for line in lines:
             name, done, total = line.split()
             if name not in tasks:
                 tasks[name] = progress.add_task(f"rendering the film '{name}' (once)", total=int(total))
             progress.update(tasks[name], completed=int(done))
-    if child.returncode:
-        raise FrameloomError("the demo's films could not be rendered; see above")
 
 
 def _add_webcams(file: SiteFile) -> None:

@@ -12,6 +12,7 @@ export class Camera {
     this.root.dataset.name = name;
     this.find = (selector) => this.root.querySelector(selector);
     this.worker = new Worker(this.find(".worker"), name, "h2");
+    this.worker.detail = () => {};  // it stands on the picture
     this.processors = new Map();
     this.live = new Live(this.find("canvas"), name, (results) => this.say(results));
   }
@@ -51,7 +52,7 @@ export class Camera {
       stopping: "stopping",
       degraded: `no picture since ${time(camera.since_utc_ns)}: ${detail}`,
       backoff: `no picture since ${time(camera.since_utc_ns)}: its process has ended and is started again`,
-      failed: "failed; see what it says",
+      failed: "failed; what it says is below",
     };
     return camera.state === "running" ? this.reasonOfView(view) : words[camera.state] || camera.state;
   }

@@ -46,6 +46,7 @@ export class Worker {
     put(this.find(".state"), describe(worker));
     put(this.find(".switch"), this.verb === "stop" ? "Stop" : "Start");
     this.find(".switch").setAttribute("aria-label", `${this.verb === "stop" ? "Stop" : "Start"} ${this.name}`);
+    this.detail(worker);
     this.trouble(worker);
   }
 
@@ -53,6 +54,11 @@ export class Worker {
     put(this.find(".fps"), working && fps ? fps.toFixed(1) : "–");
     put(this.find(".dropped"), working && dropped != null ? String(dropped) : "–");
     put(this.find(".latency"), working && latency_ms != null ? `${latency_ms.toFixed(0)} ms` : "–");
+  }
+
+  // A worker that does its best says how that goes: "waiting for frames of 'hall'".
+  detail(worker) {
+    say(this.find(".detail"), worker.state === "degraded" ? worker.detail || worker.report?.detail : "");
   }
 
   trouble(worker) {
