@@ -30,6 +30,7 @@ from .output import JsonOption, SiteOption, chosen_site, out, print_json, proble
 
 File = Annotated[Path, typer.Argument(metavar="[site.yaml]", help="The site's file.")]
 _HERE = Path("site.yaml")
+_CHATTER = ("INFO ", "DEBUG ")  # `frameloom logs` has it all
 
 
 def add_to(app: typer.Typer) -> None:
@@ -108,7 +109,7 @@ async def _run(site: SiteFile, port: int | None, extra: list[WorkerSpec], quiet:
         announcing.append(asyncio.create_task(_announce(supervisor)))
 
     def say(name: str, line: LogLine) -> None:
-        if not quiet:
+        if not quiet and not line.text.startswith(_CHATTER):
             problems.print(
                 f"{name}: {line.text}", markup=False, style="dim" if problems.is_terminal else None
             )

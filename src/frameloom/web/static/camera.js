@@ -50,11 +50,15 @@ export class Camera {
       idle: detail && detail !== "not started" ? detail : "stopped",
       starting: detail || "starting",
       stopping: "stopping",
-      degraded: `no picture since ${time(camera.since_utc_ns)}: ${detail}`,
-      backoff: `no picture since ${time(camera.since_utc_ns)}: its process has ended and is started again`,
+      degraded: this.since(detail),
+      backoff: this.since("its process has ended, and is started again"),
       failed: "failed; what it says is below",
     };
     return camera.state === "running" ? this.reasonOfView(view) : words[camera.state] || camera.state;
+  }
+
+  since(reason) {
+    return this.live.age_ms === null ? reason : `no picture since ${time(this.camera.since_utc_ns)}: ${reason}`;
   }
 
   reasonOfView(view) {

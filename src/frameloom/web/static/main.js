@@ -39,6 +39,7 @@ function processorsOn(camera, workers) {
 }
 
 function summary(workers, cameras) {
+  if (!cameras) return "no cameras";
   const processors = workers.filter(([, worker]) => worker.kind === "processor").length;
   const troubled = workers.filter(([, worker]) => isInTrouble(worker)).map(([name]) => name);
   const text = `${count(cameras, "camera")}, ${count(processors, "processor")}`;
@@ -51,7 +52,7 @@ function hint(empty) {
   if (!empty || found) return;
   const text = document.createElement("p"), example = document.createElement("pre");
   text.textContent = "No cameras yet. Add one to site.yaml; it appears here as soon as the file is saved:";
-  example.textContent = "cameras:\n  hall: rtsp://user:password@192.168.1.20/stream";
+  example.textContent = "cameras:\n  hall: rtsp://user:${HALL_PASSWORD}@192.168.1.20/stream";
   const box = document.createElement("div");
   box.className = "hint";
   box.append(text, example);
@@ -60,6 +61,7 @@ function hint(empty) {
 
 function alarm(silent_since_utc_ns) {
   lost_ms = null;
+  document.body.classList.toggle("stale", Boolean(silent_since_utc_ns));
   say($("alarm"), silent_since_utc_ns
     ? `The supervisor has not answered since ${time(silent_since_utc_ns)}: what is said here is from then, and nothing can be changed.` : "");
 }
@@ -67,7 +69,8 @@ function alarm(silent_since_utc_ns) {
 function disconnected() {
   lost_ms ??= Date.now();
   const since = `since ${new Date(lost_ms).toLocaleTimeString()}`;
-  say($("alarm"), `The server does not answer ${since}; trying again. What is said here is from then.`);
+  document.body.classList.add("stale");
+  say($("alarm"), `The server has not answered ${since}; trying again. What is said here is from then.`);
   for (const tile of tiles.values()) tile.notice(`no connection to the server ${since}`);
 }
 
