@@ -12,10 +12,10 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 import psutil
@@ -75,26 +75,32 @@ class Team:
     def __init__(self, way: str, folder: str, readers: int) -> None:
         self.way = way
         self._folder = folder
+        self._most_readers = readers
         self._numbers = count()
-        context = multiprocessing.get_context("spawn")
-        self._shared = shared = load(way).shared(context, readers)  # kept, or semaphores lose their names
-        inside = hasattr(load(way), "INSIDE")
-        self._publisher = _Member(context, "publish", way, shared)
-        self._readers = [_Member(context, "read", way, shared) for _ in range(0 if inside else readers)]
+        self._start()
+
+    def _start(self) -> None:
+        context, way = multiprocessing.get_context("spawn"), load(self.way)
+        # `shared` is kept, or semaphores lose their names.
+        self._shared = shared = way.shared(context, self._most_readers)
+        readers = 0 if hasattr(way, "INSIDE") else self._most_readers
+        self._publisher = _Member(context, "publish", self.way, shared)
+        self._readers = [_Member(context, "read", self.way, shared) for _ in range(readers)]
 
     @property
     def pids(self) -> list[int]:
         return [member.pid for member in (self._publisher, *self._readers)]
 
     def run(self, trial: Trial) -> Outcome:
-        """One trial. A way that fails says so in the outcome, and its processes are started no more."""
-        folder = f"{self._folder}/{self.way.split('_')[0]}{next(self._numbers)}"
+        """One trial. A way that fails says so in the outcome, and its processes are started anew."""
+        folder = f"{self._folder}/{self.way[:2]}{next(self._numbers)}"
         with _made(folder):
             try:
                 return self._run(trial, folder)
             except (EOFError, OSError, TimeoutError, RuntimeError) as error:
-                self.close()
-                return Outcome(problem=f"{error or type(error).__name__}")
+                self.kill()
+                self._start()
+                return Outcome(problem=f"{type(error).__name__}: {error}")
 
     def _run(self, trial: Trial, folder: str) -> Outcome:
         readers = self._readers[: trial.readers]
@@ -102,11 +108,16 @@ class Team:
         self._publisher.answer()
         for index, reader in enumerate(readers):
             reader.ask(trial, folder, index)
-        sent, taken = self._publisher.answer(trial.duration_s + _PATIENCE_S)
-        taken = taken or [reader.answer() for reader in readers]
+        (sent, taken), *rest = _answers([self._publisher, *readers], trial.duration_s + _PATIENCE_S)
         self._publisher.connection.send("all have everything")
         self._publisher.answer()
-        return Outcome(sent, taken)
+        return Outcome(sent, taken or rest)
+
+    def kill(self) -> None:
+        """SIGKILL for all of them, and for what they started."""
+        for pid in self.pids:
+            kill_tree(pid)
+        self.close()
 
     def close(self) -> None:
         for member in (self._publisher, *self._readers):
@@ -132,13 +143,8 @@ class _Member:
     def ask(self, trial: Trial, folder: str, index: int) -> None:
         self.connection.send((trial, folder, index))
 
-    def answer(self, patience_s: float = _PATIENCE_S) -> Any:
-        if not self.connection.poll(patience_s):
-            raise TimeoutError(f"no answer within {patience_s:g} s")
-        answer = self.connection.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    def answer(self) -> Any:
+        return _answers([self], _PATIENCE_S)[0]
 
     def end(self) -> None:
         with contextlib.suppress(OSError):
@@ -148,6 +154,21 @@ class _Member:
             kill_tree(self._process.pid)
         self._process.join()
         self.connection.close()
+
+
+def _answers(members: Sequence[_Member], patience_s: float) -> list[Any]:
+    """What each of them has to say; raises what the first one that fails says, or TimeoutError."""
+    answers: dict[Any, Any] = {member.connection: None for member in members}
+    silent, deadline_s = set(answers), time.monotonic() + patience_s
+    while silent:
+        if not (speaking := wait(silent, deadline_s - time.monotonic())):
+            raise TimeoutError(f"{len(silent)} of {len(members)} processes did not answer within {patience_s:g} s")
+        for connection in speaking:
+            answers[connection] = answer = connection.recv()
+            silent.remove(connection)
+            if isinstance(answer, Exception):
+                raise answer
+    return list(answers.values())
 
 
 def kill_tree(pid: int) -> None:
@@ -163,7 +184,7 @@ def kill_tree(pid: int) -> None:
 @contextlib.contextmanager
 def scratch() -> Iterator[str]:
     """A folder for all teams of a run; its name is short, for socket addresses are."""
-    folder = tempfile.mkdtemp(prefix="flb")
+    folder = tempfile.mkdtemp(prefix="flb", dir="/tmp")
     try:
         yield folder
     finally:
@@ -185,7 +206,7 @@ def _member(role: str, way_name: str, shared: Any, connection: Connection) -> No
     way = load(way_name)
     while (asked := connection.recv()) is not None:
         trial, folder, index = asked
-        run = Run(folder, trial.nbytes, trial.readers, shared)
+        run = Run(folder, trial.nbytes, trial.readers, trial.stride, shared)
         try:
             if role == "publish":
                 _publish(way, run, trial, connection)

@@ -31,11 +31,15 @@ DEPTH = 2  # pictures that may wait for a reader, beside the one it works on: th
 
 @dataclass(frozen=True)
 class Run:
-    """What both sides of one trial know. `folder` is fresh; `shared` is what `Way.shared` made."""
+    """What both sides of one trial know. `folder` is fresh; `shared` is what `Way.shared` made.
+
+    stride    a reader reads each such byte of a picture, 0: none
+    """
 
     folder: str
     nbytes: int
     readers: int
+    stride: int
     shared: Any
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import iceoryx2 as iox2
@@ -61,11 +63,18 @@ class _Services:
 
 
 def configuration(folder: str) -> Any:
-    """iceoryx2's default, with its files in `folder`, and in /dev/shm under a name that tells them apart."""
+    """iceoryx2's default, with its files in `folder`, and in /dev/shm under a name that tells them apart.
+
+    Both names are short: its sockets have long ones, and an address has room for 107 bytes.
+    """
     config = iox2.config.default()
-    config.global_cfg.root_path = iox2.Path.new(f"{folder}/iceoryx2/")
-    config.global_cfg.prefix = iox2.FileName.new(f"iox2_{folder.strip('/').replace('/', '_')}_")
+    config.global_cfg.root_path = iox2.Path.new(f"{folder}/")
+    config.global_cfg.prefix = iox2.FileName.new(_prefix(folder))
     return config
+
+
+def _prefix(folder: str) -> str:
+    return f"iox2_{zlib.crc32(folder.encode()):x}_"
 
 
 class _Out:
@@ -94,7 +103,11 @@ class _Out:
 
 @contextlib.contextmanager
 def publish(run: Run) -> Iterator[_Out]:
-    yield _Out(run)
+    try:
+        yield _Out(run)
+    finally:
+        for left in Path("/dev/shm").glob(f"{_prefix(run.folder)}*"):
+            left.unlink(missing_ok=True)
 
 
 def read(run: Run, index: int) -> Iterator[tuple[Array, int]]:

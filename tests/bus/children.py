@@ -21,6 +21,8 @@ from frameloom.bus.publisher import FramePublisher, PacketPublisher
 from frameloom.bus.subscriber import Subscription
 from tests.bus.parts import GENEROUS_S, SMALL, is_intact, joined, packet, publish, take
 
+STREAM = os.environ.get("STREAM", "hall")
+
 
 def say(**facts: Any) -> None:
     print(json.dumps({"pid": os.getpid(), **facts}), flush=True)
@@ -40,7 +42,7 @@ def told_to_go_on() -> bool:
 
 def connected() -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.connect(str(stream_path("default", "hall")))
+    sock.connect(str(stream_path("default", STREAM)))
     return sock
 
 
@@ -56,12 +58,12 @@ def reader_after_hello() -> None:
 
 
 def reader_with_unread_items() -> None:
-    with Subscription("hall", policy="every", leases=8, client="victim") as frames:
+    with Subscription(STREAM, policy="every", leases=8, client="victim") as frames:
         wait_for_the_end(frames)
 
 
 def reader_with_leases() -> None:
-    with Subscription("hall", policy="every", leases=8, client="victim") as frames:
+    with Subscription(STREAM, policy="every", leases=8, client="victim") as frames:
         say()
         kept = [take(frames) for _ in range(4)]
         say(shared=[frame.shared for frame in kept])
@@ -69,7 +71,7 @@ def reader_with_leases() -> None:
 
 
 def reader_that_has_left_with_leases() -> None:
-    with Subscription("hall", client="victim") as frames:
+    with Subscription(STREAM, client="victim") as frames:
         say()
         kept = take(frames)
     say(seq=kept.seq)
@@ -78,7 +80,7 @@ def reader_that_has_left_with_leases() -> None:
 
 def reader_in_a_change_of_epoch() -> None:
     """Has read the announcement of the new memory, and not the first item in it."""
-    with Subscription("hall", policy="every", leases=8, client="victim") as frames:
+    with Subscription(STREAM, policy="every", leases=8, client="victim") as frames:
         say()
         frames._understand = wait_at_item(frames._understand)  # type: ignore[method-assign]
         while True:
@@ -96,7 +98,7 @@ def wait_at_item(understand: Callable[..., Any]) -> Callable[..., Any]:
 
 def reader_that_counts() -> None:
     """Reads until the end, and says what it got."""
-    with Subscription("hall", client="counting") as frames:
+    with Subscription(STREAM, client="counting") as frames:
         say()
         intact = [is_intact(frame) for frame in frames]
         say(frames=len(intact), intact=all(intact), dropped=frames.stats.dropped)
@@ -104,7 +106,7 @@ def reader_that_counts() -> None:
 
 def reader_that_waits() -> None:
     """Waits for a publisher that does not come, in this thread, whose number is the process's."""
-    with Subscription("hall") as frames:
+    with Subscription(STREAM) as frames:
         say()
         say(seq=take(frames, 1000).seq)
 
@@ -120,7 +122,7 @@ def publisher_that_has_the_lock() -> None:
         wait_for_the_end()
 
     listening.fcntl.flock = lock_and_wait  # type: ignore[attr-defined]
-    FramePublisher("hall")
+    FramePublisher(STREAM)
 
 
 def publisher_that_is_bound() -> None:
@@ -128,23 +130,23 @@ def publisher_that_is_bound() -> None:
         listen = wait_for_the_end
 
     listening.socket.socket = Socket  # type: ignore[attr-defined,misc]
-    FramePublisher("hall")
+    FramePublisher(STREAM)
 
 
 def publisher_that_listens_under_another_name() -> None:
     listening.Path.rename = wait_for_the_end  # type: ignore[attr-defined]
-    FramePublisher("hall")
+    FramePublisher(STREAM)
 
 
 def publisher_that_greets_nobody() -> None:
     delivery.Delivery._greet = wait_for_the_end  # type: ignore[method-assign]
-    with FramePublisher("hall"):
+    with FramePublisher(STREAM):
         time.sleep(1000)
 
 
 def publisher_with_readers() -> None:
     """Publishes ten frames to one reader, one by one as it is told to, and goes on waiting."""
-    with FramePublisher("hall") as publisher:
+    with FramePublisher(STREAM) as publisher:
         say()
         joined(publisher, 1)
         for seed in range(1, 11):
@@ -157,7 +159,7 @@ def publisher_with_readers() -> None:
 
 def publisher_in_the_middle_of_a_frame() -> None:
     """Has published two frames, and written a part of the third into its slot."""
-    with FramePublisher("hall") as publisher:
+    with FramePublisher(STREAM) as publisher:
         say()
         joined(publisher, 1)
         for seed in (1, 2):
@@ -168,7 +170,7 @@ def publisher_in_the_middle_of_a_frame() -> None:
 
 def publisher_in_the_middle_of_sending() -> None:
     """Has sent the announcement of an epoch to its reader, and not the item that follows."""
-    with FramePublisher("hall") as publisher:
+    with FramePublisher(STREAM) as publisher:
         say()
         joined(publisher, 1)
         send = publisher._send
@@ -185,7 +187,7 @@ def publisher_in_the_middle_of_sending() -> None:
 
 
 def publisher_of_packets() -> None:
-    with PacketPublisher("hall") as publisher:
+    with PacketPublisher(STREAM) as publisher:
         say()
         joined(publisher, 1)
         for seed in range(1, 6):
@@ -197,7 +199,7 @@ def publisher_of_packets() -> None:
 
 
 def fork_with_a_subscription() -> None:
-    with FramePublisher("hall") as publisher, Subscription("hall") as frames:
+    with FramePublisher(STREAM) as publisher, Subscription(STREAM) as frames:
         joined(publisher, 1)
         publish(publisher, 1)
         kept = take(frames)
@@ -216,7 +218,7 @@ def fork_with_a_subscription() -> None:
 
 
 def fork_with_a_publisher() -> None:
-    with FramePublisher("hall") as publisher, Subscription("hall") as frames:
+    with FramePublisher(STREAM) as publisher, Subscription(STREAM) as frames:
         joined(publisher, 1)
         slot = publisher.reserve(SMALL)
         facts = [
@@ -230,7 +232,7 @@ def fork_with_a_publisher() -> None:
 
 def fork_after_the_end() -> None:
     """What was closed before the fork is not closed again in the child, where its numbers mean other things."""
-    publisher, frames = FramePublisher("hall"), Subscription("hall")
+    publisher, frames = FramePublisher(STREAM), Subscription(STREAM)
     joined(publisher, 1)
     publisher.close()
     frames.close()
@@ -256,14 +258,14 @@ def errors_of(call: Callable[[], Any]) -> str:
 
 
 def reader_with_a_forked_child() -> None:
-    with Subscription("hall", client="victim") as frames:
+    with Subscription(STREAM, client="victim") as frames:
         say()
         kept = take(frames)
         leave_a_child_behind(seq=kept.seq)
 
 
 def publisher_with_a_forked_child() -> None:
-    with FramePublisher("hall"):
+    with FramePublisher(STREAM):
         leave_a_child_behind()
 
 

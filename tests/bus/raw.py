@@ -22,10 +22,15 @@ _MOST_FDS = socket.CMSG_SPACE(64 * 4)
 class RawReader:
     """A client of a publisher that says whatever it likes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, connect: bool = True) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._path = path
+        if connect:
+            self.connect()
+
+    def connect(self) -> None:
         try:
-            self.sock.connect(str(path))
+            self.sock.connect(str(self._path))
         except OSError:
             self.sock.close()
             raise

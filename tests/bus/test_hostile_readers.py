@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import logging
 import mmap
 import os
 import socket
@@ -329,7 +328,6 @@ def test_numpy_refuses_to_write(publisher: FramePublisher, witness: Subscription
     )
 )
 def test_no_conversation_harms_the_publisher(runtime_dir: Path, messages: list[bytes]) -> None:
-    logging.getLogger("frameloom.bus.delivery").setLevel(logging.ERROR)
     with FramePublisher("hall") as publisher, Subscription("hall", client="witness") as witness:
         joined(publisher, 1)
         with RawReader(socket_of(runtime_dir)) as raw:

@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from frameloom.model.clock import SystemClock
 from frameloom.model.errors import SourceLost, SourceMisconfigured
 from frameloom.model.packet import Packet
 from frameloom.sources import SourceSettings
@@ -113,18 +114,32 @@ def test_a_loop_ends_when_another_film_takes_its_place(films: Films, tmp_path: P
     source.close()
 
 
-def test_close_ends_a_long_wait(films: Films, source: Opener) -> None:
-    made = source(films("slow.mp4", film(frames=3), vfr_pts_s=[0, 0.02, 9000.0]))
-    made.open()
-    packets = made.packets()
+class WatchedClock(SystemClock):
+    """The real clock, that tells when somebody begins to wait."""
+
+    def __init__(self) -> None:
+        self.waiting = threading.Event()
+
+    def wait(self, interrupt: threading.Event, timeout_s: float) -> bool:
+        self.waiting.set()
+        return super().wait(interrupt, timeout_s)
+
+
+def test_close_ends_a_long_wait(films: Films) -> None:
+    clock = WatchedClock()
+    path = films("slow.mp4", film(frames=2), vfr_pts_s=[0, 9000.0])
+    source = AvSource("yard", SourceSettings(url=str(path)), clock)
+    source.open()
+    packets = source.packets()
     next(packets)
     rest: list[Packet] = []
     reader = threading.Thread(target=lambda: rest.extend(packets), daemon=True)
     reader.start()
-    made.close()
+    assert clock.waiting.wait(PATIENCE_S)
+    source.close()
     reader.join(PATIENCE_S)
     assert not reader.is_alive()
-    assert len(rest) <= 1
+    assert rest == []
 
 
 # --- what a container says ---

@@ -275,6 +275,15 @@ def test_what_follows_a_missing_picture_is_withheld_until_a_key(
     assert_nothing_smeared(format, without(packets, *missing), wanted, at_least=18)
 
 
+def test_what_was_decoded_before_the_loss_is_not_withheld(films: Films, record: Record) -> None:
+    """Pictures wait for their turn to be shown: some come out after the loss of a later packet."""
+    format, packets = record(films("loss-b.mp4", bframes=2))
+    for missing in range(11, 19):
+        decoder = Decoder(format)
+        shown_ns = {picture.pts_ns for picture in pictures(without(packets, missing), decoder)}
+        assert shown_ns >= {packet.pts_ns for packet in packets[:missing]}
+
+
 def test_a_missing_picture_smears_where_nobody_is_strict(films: Films, record: Record) -> None:
     """The reason why there is a strict decoder at all."""
     (format, packets), wanted = truth(films, record, "loss.mp4")

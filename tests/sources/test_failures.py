@@ -6,12 +6,16 @@ import errno
 import itertools
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import av
 import av.error
+import numpy as np
 import pytest
 
 from frameloom.model.errors import FrameloomError, SourceLost, SourceMisconfigured
@@ -220,8 +224,47 @@ def test_a_camera_that_falls_silent_is_lost(camera: RtspServer, source: Opener, 
     packets = made.packets()
     next(packets)
     camera["live"].stall()
+    last_ns = [time.monotonic_ns()]
     with pytest.raises(SourceLost, match=r"'yard': no picture for 0\.5 s"):
-        list(packets)
+        last_ns.extend(packet.captured_ns for packet in packets)
+    # FFmpeg's parser holds one more, and gives it when the time is up: it would be late by all that time.
+    assert all(b - a < 500_000_000 for a, b in itertools.pairwise(last_ns))
+
+
+def test_sound_does_not_keep_dead_pictures_alive(source: Opener, tmp_path: Path) -> None:
+    path = tmp_path / "dying.ts"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream(
+            "libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency"}
+        )
+        sound = container.add_stream("aac", rate=48000)
+        pictures.width, pictures.height, pictures.pix_fmt = 320, 240, "yuv420p"
+        for n in range(25):
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(film().render(n), format="bgr24")))
+        container.mux(pictures.encode(None))
+        for n in range(4000):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((2, 1024), np.float32), format="fltp", layout="stereo"
+            )
+            silence.sample_rate, silence.pts = 48000, n * 1024
+            container.mux(sound.encode(silence))
+    over = threading.Event()
+
+    def broadcast(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
+        data = path.read_bytes()
+        for at in range(0, len(data), 188 * 20):
+            connection.sendall(data[at : at + 188 * 20])
+            if at > len(data) // 2 and over.wait(0.02):
+                return
+
+    with answering(broadcast) as port:
+        made = source(f"http://127.0.0.1:{port}/live.ts", silence_s=0.5)
+        made.open()
+        with pytest.raises(SourceLost, match=r"no picture for 0\.5 s"):
+            list(made.packets())
+        over.set()
 
 
 def test_a_camera_that_hangs_up_is_lost(camera: RtspServer, source: Opener) -> None:

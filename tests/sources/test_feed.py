@@ -53,7 +53,21 @@ class Scripted:
 
 
 def feed_of(source: Scripted, depth: int = 8) -> Feed:
-    return Feed("yard", source, SourceLost, depth=depth)
+    feed = Feed("yard", source, SourceLost, depth=depth)
+    feed.start()
+    return feed
+
+
+def test_closed_before_it_starts_it_never_does() -> None:
+    source = Scripted(lambda: iter([packet(0)]))
+    feed = Feed("yard", source, SourceLost)
+    feed.close()
+    feed.start()
+    with pytest.raises(SourceLost, match="it was closed"):
+        feed.format(PATIENCE_S)
+    assert list(feed.packets(PATIENCE_S)) == []
+    assert source.threads == {threading.current_thread().name}
+    assert source.closed.is_set()
 
 
 def test_everything_of_a_bounded_source_comes_in_order_and_it_waits_for_its_reader() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import av.logging
 import pytest
@@ -54,3 +55,17 @@ print(libav_log.recent_lines())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['h264: broken picture']"
     assert done.stderr == ""
+
+
+def test_warnings_of_one_thread_can_be_listened_to_every_one_of_them() -> None:
+    libav_log.quieten()
+    with libav_log.warnings() as texts:
+        for _ in range(3):
+            av.logging.log(av.logging.WARNING, "rtsp", "RTP: missed 1 packets\n")
+        other = threading.Thread(target=lambda: av.logging.log(av.logging.WARNING, "rtsp", "another's\n"))
+        other.start()
+        other.join()
+        av.logging.log(av.logging.ERROR, "tcp", "gone\n")
+    assert texts == ["RTP: missed 1 packets\n"] * 3 + ["gone\n"]
+    assert libav_log.recent_lines()[-1] == "tcp: gone"
+    assert "missed" not in "".join(libav_log.recent_lines())

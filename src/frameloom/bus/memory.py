@@ -10,14 +10,16 @@ import fcntl
 import mmap
 import os
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from frameloom.model.errors import OutOfMemory, PeerError
+from frameloom.model.errors import NeedsPerson, OutOfMemory, PeerError
 from frameloom.model.frame import Array
 
 _F_SEAL_FUTURE_WRITE = 0x0010  # linux/fcntl.h; Python 3.11 has no name for it
+_MFD_NOEXEC_SEAL = 0x0008  # linux/memfd.h; hardened systems want it
 _SEALS = getattr(fcntl, "F_SEAL_SHRINK", 0) | getattr(fcntl, "F_SEAL_GROW", 0) | _F_SEAL_FUTURE_WRITE
 _PAGE = mmap.PAGESIZE
 
@@ -36,13 +38,13 @@ class OwnedMemory:
     def __init__(self, size: int, name: str, backend: str = "") -> None:
         """`size` bytes, rounded up to pages; `name` is for people who read /proc. Raises `OutOfMemory`."""
         self.size = whole_pages(size)
-        self._taken = bytearray(self.size // _PAGE)
         try:
             self._writable, self.fd = _create(self.size, name, backend or default_backend())
-            self._map = self._map_and_seal()
-        except OSError as error:
-            raise OutOfMemory(f"shared memory of {self.size} bytes for {name}: {error.strerror}") from error
-        self.array: Array = np.frombuffer(self._map, np.uint8)
+            self.array: Array = np.frombuffer(self._map_and_seal(), np.uint8)
+        except (OSError, OverflowError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise OutOfMemory(f"shared memory of {self.size} bytes for {name}: {why}") from error
+        self._taken = bytearray(self.size // _PAGE)  # one for each page that is there
 
     def _map_and_seal(self) -> mmap.mmap:
         try:
@@ -50,7 +52,7 @@ class OwnedMemory:
             if self._writable == self.fd:
                 fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS | fcntl.F_SEAL_SEAL)
             return found
-        except OSError:
+        except BaseException:
             self.close()
             raise
 
@@ -71,8 +73,11 @@ class OwnedMemory:
         return self._taken.count(1) * _PAGE
 
     def close(self) -> None:
-        """Close the descriptors. The mapping goes with the last array that views it."""
-        for fd in {self.fd, self._writable}:
+        """Close the descriptors. The mapping goes with the last array that views it. May be called twice."""
+        fds = {self.fd, self._writable} - {-1}
+        self.fd = self._writable = -1
+        self.array = np.empty(0, np.uint8)
+        for fd in fds:
             os.close(fd)
 
 
@@ -101,14 +106,17 @@ def _check(fd: int, size: int) -> None:
 
 def default_backend() -> str:
     """'memfd' where the system has it, 'shm' elsewhere, or what `$FRAMELOOM_MEMORY` says, on both sides of the bus."""
-    return os.environ.get("FRAMELOOM_MEMORY") or ("memfd" if hasattr(os, "memfd_create") else "shm")
+    chosen = os.environ.get("FRAMELOOM_MEMORY") or ("memfd" if hasattr(os, "memfd_create") else "shm")
+    if chosen not in _BACKENDS:
+        raise NeedsPerson(f"FRAMELOOM_MEMORY: read {chosen!r}, allowed: {', '.join(_BACKENDS)}")
+    return chosen
 
 
 def _create(size: int, name: str, backend: str) -> tuple[int, int]:
-    fd, shared = _memfd(name) if backend == "memfd" else _shm()
+    fd, shared = _BACKENDS[backend](name)
     try:
         os.ftruncate(fd, size)
-    except OSError:
+    except BaseException:
         for each in {fd, shared}:
             os.close(each)
         raise
@@ -116,15 +124,25 @@ def _create(size: int, name: str, backend: str) -> tuple[int, int]:
 
 
 def _memfd(name: str) -> tuple[int, int]:
-    fd = os.memfd_create(f"frameloom:{name}"[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        fd = os.memfd_create(f"frameloom:{name}"[:200], flags | _MFD_NOEXEC_SEAL)
+    except OSError:
+        fd = os.memfd_create(f"frameloom:{name}"[:200], flags)  # Linux before 6.3
     return fd, fd
 
 
-def _shm() -> tuple[int, int]:
+def _shm(_: str) -> tuple[int, int]:
     shm: Any = __import__("_posixshmem")  # what multiprocessing.shared_memory stands on
-    name = f"/fl{secrets.token_hex(6)}"
+    name = f"/frameloom-{secrets.token_hex(6)}"
     fd = shm.shm_open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         return fd, shm.shm_open(name, os.O_RDONLY, 0)
+    except OSError:
+        os.close(fd)
+        raise
     finally:
         shm.shm_unlink(name)
+
+
+_BACKENDS: dict[str, Callable[[str], tuple[int, int]]] = {"memfd": _memfd, "shm": _shm}

@@ -59,14 +59,19 @@ class Publisher(Delivery):
         self._on_wanted: Callable[[bool], None] | None = None
         self._told_wanted = False
         self._accept_again_s: float | None = None
-        self._listener = Listener(site, stream)
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._epoll = select.epoll()
-        self._epoll.register(self._listener.sock, select.EPOLLIN)
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._thread = threading.Thread(target=self._serve, name=f"bus {stream}", daemon=True)
+        with contextlib.ExitStack() as undo:
+            self._epoll = undo.enter_context(select.epoll())
+            self._listener = Listener(site, stream)
+            undo.callback(self._listener.close)
+            undo.callback(self._listener.withdraw)
+            self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            undo.callback(os.close, self._wake_fd)
+            self._epoll.register(self._listener.sock, select.EPOLLIN)
+            self._epoll.register(self._wake_fd, select.EPOLLIN)
+            self._thread = threading.Thread(target=self._serve, name=f"bus {stream}", daemon=True)
+            self._thread.start()
+            undo.pop_all()
         forks.close_in_child(self, self._after_fork)
-        self._thread.start()
 
     # --- for the worker that publishes -----------------------------------------------------------------------------
 
@@ -276,7 +281,7 @@ class Publisher(Delivery):
         except (BlockingIOError, ConnectionError):
             return
         except OSError as error:
-            log.warning("stream %s: cannot accept a reader: %s", self.stream, error)
+            log.warning("stream %s: cannot accept a reader: %s", self.stream, error.strerror)
             self._accept_again_s = time.monotonic() + _BREATHER_S
             self._epoll.modify(self._listener.sock, 0)
             return

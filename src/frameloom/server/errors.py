@@ -37,6 +37,7 @@ _STATUS = {
     "worker-ended": 503,
 }
 _WORDS = {404: "not-found", 405: "not-allowed"}
+_WANT_OBJECT = 'body: want a JSON object (Content-Type: application/json), such as {"threshold": 30}'
 
 
 class Reason(BaseModel):
@@ -91,6 +92,8 @@ async def _ours(_: Request, error: Exception) -> JSONResponse:
 async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status, path = error.status_code, request.url.path[:100]
+    if status == 400:  # FastAPI could not read the body at all
+        return problem(422, "invalid", _WANT_OBJECT)
     allowed = (error.headers or {}).get("Allow", "")
     words = {
         404: f"there is nothing at {path!r}; the page is at '/', /openapi.json lists the rest",
@@ -108,8 +111,9 @@ async def _unfit(_: Request, error: Exception) -> JSONResponse:
 def _in_words(first: Mapping[str, Any]) -> str:
     kind, *place = map(str, first["loc"])
     if kind == "body":
-        return "body: want a JSON object (Content-Type: application/json), such as {\"threshold\": 30}"
-    return f"{'.'.join(place)}: read {str(first['input'])[:100]!r}; {first['msg']}"
+        return _WANT_OBJECT
+    allowed = first["msg"].removeprefix("Input should be ")
+    return f"{'.'.join(place)}: read {str(first['input'])[:100]!r}, allowed: {allowed}"
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

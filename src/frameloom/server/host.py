@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from frameloom.bus.paths import site_dir
 from frameloom.model.errors import NeedsPerson
@@ -76,19 +77,7 @@ class ServerHost(Host):
         raise AssertionError("there is always a wish")
 
     async def _serve(self, listener: socket.socket) -> None:
-        server = _Server(
-            uvicorn.Config(
-                self._app,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                lifespan="on",
-                ws="websockets-sansio",
-                ws_per_message_deflate=False,
-                ws_max_size=_LONGEST_MESSAGE_BYTES,
-                timeout_graceful_shutdown=1,
-            )
-        )
+        server = WebServer(self._app)
         stopping = asyncio.create_task(self._stop_in_time(server))
         await server.serve(sockets=[listener])
         stopping.cancel()
@@ -105,8 +94,22 @@ class ServerHost(Host):
         server.force_exit = True  # somebody does not read what we said
 
 
-class _Server(uvicorn.Server):
-    """Signals are the worker's business (`frameloom.workers.main`)."""
+class WebServer(uvicorn.Server):
+    """Uvicorn as we want it. Signals are the worker's business (`frameloom.workers.main`)."""
+
+    def __init__(self, app: FastAPI) -> None:
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            ws_max_size=_LONGEST_MESSAGE_BYTES,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -53,7 +53,7 @@ async def streams(request: Request) -> list[dict[str, Any]]:
     "/api/streams/{name}",
     summary="One camera",
     response_model=None,
-    responses={200: {"model": Camera, "description": "Its state"}, **may_fail(404, 503)},
+    responses={200: {"model": Camera, "description": "Its state"}, **may_fail(404, 422, 503)},
 )
 async def stream(name: Name, request: Request) -> dict[str, Any]:
     """The camera as a worker, with the worker that makes its pictures for people, and its processors."""
@@ -66,7 +66,7 @@ async def stream(name: Name, request: Request) -> dict[str, Any]:
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": {}}, "description": "A JPEG, not older than 2 s", "headers": _HEADERS},
-        **may_fail(404, 409, 503, 504),
+        **may_fail(404, 409, 422, 503, 504),
     },
 )
 async def snapshot(name: Name, request: Request) -> Response:
@@ -87,7 +87,7 @@ async def snapshot(name: Name, request: Request) -> Response:
             "content": {"multipart/x-mixed-replace": {}},
             "description": "Pictures without an end, for <img>, VLC, ffmpeg, OpenCV; while the camera is lost, none",
         },
-        **may_fail(404, 503),
+        **may_fail(404, 422, 503),
     },
 )
 async def mjpeg(name: Name, request: Request) -> Response:

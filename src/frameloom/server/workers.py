@@ -18,6 +18,7 @@ from .site import SiteView
 router = APIRouter()
 
 Name = Annotated[str, Path(description="Name of a worker")]
+Order = Annotated[Verb, Path(description="What is to be done")]
 
 
 @router.get(
@@ -42,7 +43,7 @@ async def site(request: Request) -> dict[str, Any]:
         **may_fail(404, 422, 503, 504),
     },
 )
-async def order(name: Name, verb: Verb, request: Request) -> dict[str, Any]:
+async def order(name: Name, verb: Order, request: Request) -> dict[str, Any]:
     """A stop is answered when the process has ended. What is started or stopped stays so: site.yaml says it."""
     return await _site(request).command(verb, names=[name])
 

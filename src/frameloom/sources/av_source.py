@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 from frameloom.model.clock import Clock
+from frameloom.model.errors import SourceLost
 from frameloom.model.packet import Packet, PacketFormat
 
 from . import errors
@@ -58,14 +59,13 @@ class AvSource:
     def open(self) -> PacketFormat:
         """Connect; see `Source.open`. Waits for `connect_s` at most."""
         self.close()
-        self._closed.clear()
-        self._feed = None
-        self._demuxer = demuxer = self._new_demuxer()
-        if self._settings.kind is Kind.FILE:
-            return self._open_film(demuxer)
-        self._feed = Feed(self.name, demuxer, lambda what: errors.lost(self.name, what))
+        demuxer = self._new_demuxer()
+        feed = None if self._settings.kind is Kind.FILE else Feed(self.name, demuxer, self._lost)
+        with self._lock:
+            self._closed.clear()
+            self._demuxer, self._feed = demuxer, feed
         try:
-            return self._feed.format(self._settings.connect_s + _MARGIN_S)
+            return self._opened_film(demuxer) if feed is None else self._opened_feed(feed)
         except BaseException:
             self.close()
             raise
@@ -77,13 +77,13 @@ class AvSource:
 
     def close(self) -> None:
         """Let go; see `Source.close`."""
-        self._closed.set()
-        if self._feed is not None:
-            self._feed.close()
-            return
         with self._lock:
-            if self._demuxer is not None:
+            self._closed.set()
+            feed = self._feed
+            if feed is None and self._demuxer is not None:
                 self._demuxer.close()
+        if feed is not None:
+            feed.close()
 
     @property
     def _pace(self) -> Pace:
@@ -94,12 +94,19 @@ class AvSource:
     def _new_demuxer(self) -> Demuxer:
         return Demuxer(self.name, self._settings, self._clock)
 
-    def _open_film(self, demuxer: Demuxer) -> PacketFormat:
-        try:
-            return demuxer.open()
-        except BaseException:
-            self.close()
-            raise
+    def _opened_film(self, demuxer: Demuxer) -> PacketFormat:
+        with self._lock:
+            format = demuxer.open()
+        if self._closed.is_set():
+            raise self._lost("it was closed")
+        return format
+
+    def _opened_feed(self, feed: Feed) -> PacketFormat:
+        feed.start()
+        return feed.format(self._settings.connect_s + _MARGIN_S)
+
+    def _lost(self, what: str) -> SourceLost:
+        return errors.lost(self.name, what)
 
     def _fed(self) -> Iterator[Packet]:
         assert self._feed is not None
@@ -137,7 +144,7 @@ class AvSource:
                 return
             self._demuxer = later = self._new_demuxer()
             if later.open() != earlier.format:
-                raise errors.lost(self.name, f"another film is there now: {self._settings.path}")
+                raise self._lost(f"another film is there now: {self._settings.path}")
             later.follow(earlier)
 
     def _paced(self, packets: Iterator[Packet]) -> Iterator[Packet]:

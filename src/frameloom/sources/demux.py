@@ -31,6 +31,7 @@ from .timeline import PTS_IS_DTS, Stamps, Timeline, Times
 _TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg "plays" text files
 _CAN_BE_TURNED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 _TIMELESS = frozenset({"mpjpeg"})
+_LOST_PART = "RTP: missed"
 _MOST_BROKEN = 50
 _MOST_SKIPPED = 600
 _PROBE_BYTES = 32 << 20
@@ -54,6 +55,8 @@ class Demuxer:
         self._ahead: deque[AvPacket] = deque()
         self._begun = False
         self._skipped = 0
+        self._lossy = settings.kind is Kind.RTSP
+        self._has_lost = False
         self._wait = _DeviceWait() if settings.kind is Kind.DEVICE else None
 
     def open(self) -> PacketFormat:
@@ -217,7 +220,7 @@ class Demuxer:
         if self._wait is not None and not self._wait_for_device(self._wait):
             return None
         try:
-            packet = next(self._reading, None)
+            packet = self._read_watched() if self._lossy else next(self._reading, None)
             return packet if self._wait is None or packet is None else _copied(packet)
         except av.error.InvalidDataError:
             raise
@@ -226,6 +229,17 @@ class Demuxer:
             return self._read_any()
         except (av.error.FFmpegError, OSError) as error:
             raise errors.on_read(self.name, self._settings, error) from None
+
+    def _read_watched(self) -> AvPacket | None:
+        """Over RTP, FFmpeg puts together what it has got of a picture; that a part was lost, it only logs."""
+        with libav_log.warnings() as warnings:
+            packet = next(self._reading, None)
+        has_lost = any(_LOST_PART in text for text in warnings)
+        if packet is not None and (has_lost or self._has_lost):
+            packet.is_corrupt = True
+        # It gives a picture when the next one has begun: the lost part may belong to either.
+        self._has_lost = has_lost
+        return packet
 
     def _wait_for_device(self, wait: _DeviceWait) -> bool:
         if not wait.ready(self._settings.silence_s):
@@ -348,6 +362,8 @@ def _options(settings: SourceSettings) -> dict[str, str]:
                 "rtsp_transport": settings.transport,
                 "allowed_media_types": "video",
                 "buffer_size": "2097152",
+                # Over TCP too, where nothing is put in order: without it a gap in the numbering goes unnoticed.
+                "reorder_queue_size": "500",
             }
             return {**quick, **rtsp, **settings.options}
         case Kind.HTTP:

@@ -32,7 +32,7 @@ class Readable(Protocol):
 
 
 class Feed:
-    """Opens and reads `source` in a thread of its own, up to `depth` packets ahead.
+    """Opens and reads `source` in a thread of its own, from `start()` on, up to `depth` packets ahead.
 
     When the reader lags by that much, a live source loses packets up to the next key picture, counted in `dropped`;
     a bounded one waits. After `close()` the thread ends as soon as FFmpeg lets it, at the latest by the
@@ -52,7 +52,12 @@ class Feed:
         self._closed = False
         self._skipping = False
         self._thread = threading.Thread(target=self._run, name=f"feed {name}", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Begin to open and read, once; nothing happens after `close()`."""
+        with self._changed:
+            if not self._closed:
+                self._thread.start()
 
     def format(self, timeout_s: float) -> PacketFormat:
         """Wait for the source to be open. Raises its error, or `SourceLost` after `timeout_s`."""
@@ -74,7 +79,9 @@ class Feed:
             self._packets.clear()
             self._changed.notify_all()
         self._source.interrupt()
-        if self._thread is not threading.current_thread():
+        if self._thread.ident is None:
+            self._source.close()
+        elif self._thread is not threading.current_thread():
             self._thread.join(wait_s)
 
     def _take(self, timeout_s: float) -> Packet | None:

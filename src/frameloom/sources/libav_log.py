@@ -9,7 +9,8 @@ import logging
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import av.logging
 
@@ -33,13 +34,15 @@ class _Recent(logging.Handler):
     """Keeps the last lines, and gives nothing to the terminal."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(logging.ERROR)
         self.lines: deque[str] = deque(maxlen=_KEPT)
         self.secrets: tuple[str, ...] = ()
 
     def emit(self, record: logging.LogRecord) -> None:
-        where = record.name.removeprefix("libav.")
-        self.lines.append(f"{where}: {scrub(record.getMessage(), self.secrets)}")
+        self.keep(record.name.removeprefix("libav."), record.getMessage())
+
+    def keep(self, part: str, text: str) -> None:
+        self.lines.append(f"{part}: {scrub(text, self.secrets)}")
 
 
 _recent = _Recent()
@@ -57,9 +60,25 @@ def quieten(secrets: Sequence[str] = ()) -> None:
         if _recent not in logger.handlers:
             logger.addHandler(_recent)
             logger.propagate = False
-            av.logging.set_level(av.logging.ERROR)
+            # Warnings too, for `warnings()`; and each of them, for every lost packet counts.
+            av.logging.set_level(av.logging.WARNING)
+            av.logging.set_skip_repeated(False)
 
 
 def recent_lines() -> list[str]:
     """The last things FFmpeg complained about, oldest first: 'tcp: Connection to … failed: Connection refused'."""
     return list(_recent.lines)
+
+
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    """What FFmpeg warns of in this thread meanwhile; the list is filled when the block ends. See `quieten`."""
+    texts: list[str] = []
+    with av.logging.Capture() as caught:
+        try:
+            yield texts
+        finally:
+            texts.extend(text for _, _, text in caught)
+            for level, part, text in caught:
+                if level <= av.logging.ERROR:
+                    _recent.keep(part, text)
