@@ -49,7 +49,10 @@ class Touch:
         if not self._stride:
             return True
         mark = number & 255
-        return int(picture[:: self._stride].sum()) == self._sum + self._distinct * mark and int(picture[0]) == mark
+        return (
+            int(picture[:: self._stride].sum()) == self._sum + self._distinct * mark
+            and int(picture[0]) == mark
+        )
 
 
 WARM, END = 1, 0  # stamps of pictures that are not measured, and of the last one

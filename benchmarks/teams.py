@@ -161,8 +161,11 @@ def _answers(members: Sequence[_Member], patience_s: float) -> list[Any]:
     answers: dict[Any, Any] = {member.connection: None for member in members}
     silent, deadline_s = set(answers), time.monotonic() + patience_s
     while silent:
-        if not (speaking := wait(silent, deadline_s - time.monotonic())):
-            raise TimeoutError(f"{len(silent)} of {len(members)} processes did not answer within {patience_s:g} s")
+        speaking: list[Any] = list(wait(silent, deadline_s - time.monotonic()))
+        if not speaking:
+            raise TimeoutError(
+                f"{len(silent)} of {len(members)} processes did not answer within {patience_s:g} s"
+            )
         for connection in speaking:
             answers[connection] = answer = connection.recv()
             silent.remove(connection)
@@ -214,7 +217,9 @@ def _member(role: str, way_name: str, shared: Any, connection: Connection) -> No
                 connection.send(_read(way, run, trial, index))
         except Exception as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
-            connection.send(RuntimeError(f"{type(error).__name__}: {error} ({last.name}, line {last.lineno})"))
+            connection.send(
+                RuntimeError(f"{type(error).__name__}: {error} ({last.name}, line {last.lineno})")
+            )
 
 
 def _publish(way: Way, run: Run, trial: Trial, connection: Connection) -> None:

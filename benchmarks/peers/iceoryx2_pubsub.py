@@ -59,7 +59,8 @@ class _Services:
 
     def view(self, sample: Any) -> Array:
         """The sample's bytes without a copy, as `Slice.as_memory_view()` gives them, with the type made once."""
-        return np.frombuffer(self._array.from_address(sample.payload_ptr), np.uint8)
+        memory: Any = self._array.from_address(sample.payload_ptr)
+        return np.frombuffer(memory, np.uint8)
 
 
 def configuration(folder: str) -> Any:

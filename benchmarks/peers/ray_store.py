@@ -12,14 +12,15 @@ from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-import ray
+import ray as _ray
 
 from benchmarks.pictures import Taken, Taker
 
 from . import DEPTH, Array, Run
 
+ray: Any = _ray  # its types know nothing of actors
 NAME = "Ray"
-HOW = "`ray.put(picture)`, its reference to one actor a reader, at most two pictures under way; local cluster, no dashboard"
+HOW = "`ray.put(picture)` and its reference to one actor a reader, at most two pictures under way; no dashboard"
 PACKAGE = "ray"
 FAST = False
 INSIDE = True  # its readers are not processes of the run

@@ -51,8 +51,8 @@ class Child:
             env={**os.environ, "PYTHONPATH": folders},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
         )
+        self._said = b""
 
     @property
     def pid(self) -> int:
@@ -61,15 +61,19 @@ class Child:
     def facts(self) -> dict[str, Any]:
         """The next line that it says."""
         assert self.process.stdout
-        assert readable(self.process.stdout.fileno())
-        line = self.process.stdout.readline()
-        assert line, f"the child has ended with {self.process.wait()}"
+        fd = self.process.stdout.fileno()
+        while b"\n" not in self._said:
+            assert readable(fd)
+            said = os.read(fd, 65536)
+            assert said, f"the child has ended with {self.process.wait()}"
+            self._said += said
+        line, _, self._said = self._said.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
         return found
 
     def go_on(self) -> None:
         assert self.process.stdin
-        self.process.stdin.write("\n")
+        self.process.stdin.write(b"\n")
         self.process.stdin.flush()
 
     def send(self, number: signal.Signals) -> None:

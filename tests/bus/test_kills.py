@@ -182,7 +182,7 @@ def test_after_the_death_of_all_nothing_is_left(
     for child in everyone:
         child.facts()
     everyone[0].facts()
-    assert memories_of(psutil.Process(everyone[1].pid), stream)
+    until(lambda: memories_of(psutil.Process(everyone[1].pid), stream))
     for child in everyone:
         child.kill()
     until(lambda: not [name for name in os.listdir("/dev/shm") if name.startswith("frameloom")])

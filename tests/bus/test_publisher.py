@@ -176,6 +176,14 @@ class TestFrames:
         assert publisher.readers() == []
         assert publisher.wait_ready(0)
 
+    def test_nothing_is_published_after_the_end(self, publisher: FramePublisher) -> None:
+        publisher.end("the first reason")
+        publisher.end("another")
+        with pytest.raises(ValueError, match="'hall': it has ended, nothing more can be published"):
+            publish(publisher, 1)
+        with Subscription("hall") as reader, pytest.raises(StreamEnded, match="the first reason"):
+            reader.get(GENEROUS_S)
+
 
 class TestWaitingForReaders:
     def test_ready_when_all_is_sent(self) -> None:

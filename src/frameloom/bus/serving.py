@@ -122,8 +122,13 @@ class Publisher(Delivery):
                 self._kept.drop_oldest()
 
     def end(self, reason: str = "end of stream") -> None:
-        """Tell every reader, present and future, that the stream came to its proper end after the last item."""
+        """Tell every reader, present and future, that the stream came to its proper end after the last item.
+
+        Nothing can be published after it. May be called twice.
+        """
         with self._lock:
+            if self._ended:
+                return
             self._check_open()
             self._ended = protocol.pack_end(reason)
             for reader in [r for r in self._readers.values() if r.hello]:
@@ -155,9 +160,10 @@ class Publisher(Delivery):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ValueError(
-                f"stream {self.stream!r}: the publisher is closed, or belongs to the process that forked"
-            )
+            why = "the publisher is closed, or belongs to the process that forked"
+            raise ValueError(f"stream {self.stream!r}: {why}")
+        if self._ended:
+            raise ValueError(f"stream {self.stream!r}: it has ended, nothing more can be published")
 
     # --- waiting for readers -------------------------------------------------------------------
 
