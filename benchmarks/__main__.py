@@ -20,9 +20,13 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 def main(arguments: Sequence[str]) -> int:
     """Measure, and write the results; 1 if pictures were lost or wrong, or a way failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all of them by default")
+    parser.add_argument(
+        "parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all of them by default"
+    )
     parser.add_argument("--quick", action="store_true", help="a trial run: its figures mean nothing")
-    parser.add_argument("--output", type=Path, help="where to write; default: RESULTS.md for all parts, else the screen")
+    parser.add_argument(
+        "--output", type=Path, help="where to write; default: RESULTS.md for all parts, else the screen"
+    )
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown part: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")

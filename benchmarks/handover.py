@@ -174,7 +174,9 @@ def _table(each: Table, figures: Figures, ways: Sequence[str], readers: Sequence
     rows = [[peers.load(way).NAME, *(cell(figures, (way, number)) for number in readers)] for way in shown]
     if each.mode != "paced" and PEER in shown:
         ratios = [figures.ratios((US, number), (PEER, number)) for number in readers]
-        rows.append(["Frameloom / iceoryx2, round by round", *(report.median_and_range(r, 2) for r in ratios)])
+        rows.append(
+            ["Frameloom / iceoryx2, round by round", *(report.median_and_range(r, 2) for r in ratios)]
+        )
     return report.table(["", *(_readers(number) for number in readers)], rows)
 
 

@@ -66,7 +66,9 @@ def _with_readers(
     publisher.send("end")
     for index, reader in enumerate(readers):
         if not 0 < _hear(reader) <= frames:
-            part.troubles.append(f"{len(readers)} readers: reader {index} got nothing, or more than was published")
+            part.troubles.append(
+                f"{len(readers)} readers: reader {index} got nothing, or more than was published"
+            )
     _hear(publisher)
 
 
@@ -105,9 +107,9 @@ def _tell(
     part: Part, costs: dict[Key, list[Cost]], counts: tuple[int, ...], rounds: int, duration_s: float
 ) -> None:
     part.say(
-        f"CPU in us per frame of `reserve` and `publish` together, medians of {rounds} rounds of {duration_s:g} s, in brackets "
-        "the lowest and the highest round. Saturated: as many frames as the publisher can, readers get the newest when "
-        "they ask. The whole process counts the thread that answers the socket, too."
+        f"CPU in us per frame of `reserve` and `publish` together, medians of {rounds} rounds of {duration_s:g} s, in "
+        "brackets the lowest and the highest round. Saturated: as many frames as the publisher can, readers get the newest when "
+        "they ask. The whole process counts the thread that answers the socket, too, and the publisher's own sleeping."
     )
     for mode in ("paced", "saturated"):
         title = f"{PACED_FPS:.0f} frames/s" if mode == "paced" else "saturated"
@@ -117,7 +119,9 @@ def _tell(
 
 
 def _row(number: int, costs: list[Cost]) -> list[str]:
-    thread, process, rate = zip(*((cost.thread_us, cost.process_us, cost.rate) for cost in costs), strict=True)
+    thread, process, rate = zip(
+        *((cost.thread_us, cost.process_us, cost.rate) for cost in costs), strict=True
+    )
     figures = (report.median_and_range(thread, 1), report.median_and_range(process, 1))
     return [str(number), *figures, report.median_and_range(rate)]
 
@@ -138,13 +142,10 @@ def _publish(folder: str, connection: Any) -> None:
 
     while (asked := connection.recv()) is not None:
         with FramePublisher("readers", slots=32) as publisher:
-            frames = 0
             while asked != "end":
                 mode, readers, duration_s = asked
                 _wait_for(publisher, readers)
-                cost, count = _measure(publisher, PACED_FPS if mode == "paced" else 0, duration_s)
-                frames += count
-                connection.send((cost, frames))
+                connection.send(_measure(publisher, PACED_FPS if mode == "paced" else 0, duration_s))
                 asked = connection.recv()
             publisher.end()
             publisher.wait_ended(30)
@@ -157,33 +158,31 @@ def _wait_for(publisher: Any, readers: int) -> None:
 
 
 def _measure(publisher: Any, fps: float, duration_s: float) -> tuple[Cost, int]:
+    """The cost of a frame, and the number of the last one."""
     _send(publisher, fps, _WARM / PACED_FPS)
-    process_ns, thread_ns, began_ns = time.process_time_ns(), time.thread_time_ns(), time.monotonic_ns()
-    frames = _send(publisher, fps, duration_s)
-    took_ns = time.monotonic_ns() - began_ns
-    thread_us = (time.thread_time_ns() - thread_ns) / 1e3 / frames
-    process_us = (time.process_time_ns() - process_ns) / 1e3 / frames
-    return Cost(thread_us, process_us, frames / took_ns * 1e9), publisher_seq(publisher)
+    process_ns, began_ns = time.process_time_ns(), time.monotonic_ns()
+    frames, thread_ns, seq = _send(publisher, fps, duration_s)
+    process_ns, took_ns = time.process_time_ns() - process_ns, time.monotonic_ns() - began_ns
+    return Cost(thread_ns / 1e3 / frames, process_ns / 1e3 / frames, frames / took_ns * 1e9), seq
 
 
-def publisher_seq(publisher: Any) -> int:
-    """Frames published so far; the next one's number tells."""
-    return int(publisher._seq)
-
-
-def _send(publisher: Any, fps: float, duration_s: float) -> int:
+def _send(publisher: Any, fps: float, duration_s: float) -> tuple[int, int, int]:
+    """Frames published, CPU of this thread spent in the calls, in ns, and the last frame's number."""
     from frameloom.model.frame import PictureFormat, PixelFormat
 
     picture = PictureFormat(PixelFormat.BGR, 1920, 1080)
-    frames, due_s = 0, time.monotonic()
+    frames, thread_ns, seq, due_s = 0, 0, 0, time.monotonic()
     end_s = due_s + duration_s
     while due_s < end_s:
-        publisher.publish(publisher.reserve(picture), pts_ns=0, captured_ns=0, captured_at_ns=0)
+        began_ns = time.thread_time_ns()
+        slot = publisher.reserve(picture)
+        seq = publisher.publish(slot, pts_ns=0, captured_ns=0, captured_at_ns=0)
+        thread_ns += time.thread_time_ns() - began_ns
         frames += 1
         due_s = due_s + 1 / fps if fps else time.monotonic()
         if fps:
             time.sleep(max(0.0, due_s - time.monotonic()))
-    return frames
+    return frames, thread_ns, seq
 
 
 def _read(folder: str, connection: Any) -> None:

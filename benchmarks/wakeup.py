@@ -154,7 +154,9 @@ class Iceoryx2Event(_Simple):
 
         iox2.set_log_level(iox2.LogLevel.Error)
         builder = iox2.NodeBuilder.new().config(configuration(folder))
-        self._node = builder.signal_handling_mode(iox2.SignalHandlingMode.Disabled).create(iox2.ServiceType.Ipc)
+        self._node = builder.signal_handling_mode(iox2.SignalHandlingMode.Disabled).create(
+            iox2.ServiceType.Ipc
+        )
         self._service = self._node.service_builder(iox2.ServiceName.new("wake")).event().open_or_create()
         port = self._service.listener_builder() if receives else self._service.notifier_builder()
         self._port: Any = port.create()
@@ -248,7 +250,9 @@ def _pair(context: Any, all_means: Sequence[Means], folder: str) -> Iterator[lis
     processes, ends = [], []
     for receives in (False, True):
         ours, theirs = context.Pipe()
-        process = context.Process(target=_process, args=(receives, list(all_means), folder, theirs), daemon=True)
+        process = context.Process(
+            target=_process, args=(receives, list(all_means), folder, theirs), daemon=True
+        )
         process.start()
         processes.append(process)
         ends.append(ours)
@@ -270,7 +274,9 @@ def _one_turn(sender: Any, receiver: Any, index: int, signals: int, part: Part, 
     sent_ns, received_ns = _hear(sender, "sent"), _hear(receiver, "received")
     latencies_us = [(b - a) / 1e3 for a, b in zip(sent_ns, received_ns, strict=True)][_WARM:]
     if len(latencies_us) != signals or min(latencies_us) <= 0:
-        part.troubles.append(f"wake-up, {name}: {len(latencies_us)} of {signals} signals, or in a wrong order")
+        part.troubles.append(
+            f"wake-up, {name}: {len(latencies_us)} of {signals} signals, or in a wrong order"
+        )
         return []
     return latencies_us
 
@@ -289,7 +295,9 @@ def _tell(part: Part, latencies_us: dict[str, list[float]], rounds: int, signals
         f"From just before the sender's call to the receiver being back from its own, in Python; {rounds} rounds of "
         f"{signals} signals, taking turns; p50 and p99 of all."
     )
-    part.say(report.table(("means", "p50 us", "p99 us"), [row(*each) for each in latencies_us.items() if each[1]]))
+    part.say(
+        report.table(("means", "p50 us", "p99 us"), [row(*each) for each in latencies_us.items() if each[1]])
+    )
 
 
 # --- inside of the two processes -------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ from . import DEPTH, Array, Run
 
 ray: Any = _ray  # its types know nothing of actors
 NAME = "Ray"
-HOW = "`ray.put(picture)` and its reference to one actor a reader, at most two pictures under way; no dashboard"
+HOW = (
+    "`ray.put(picture)` and its reference to one actor a reader, at most two pictures under way; no dashboard"
+)
 PACKAGE = "ray"
 FAST = False
 INSIDE = True  # its readers are not processes of the run

@@ -119,10 +119,10 @@ def describe(name: str, workers: Mapping[str, Any]) -> dict[str, Any]:
 def refuse_without_picture(name: str, workers: Mapping[str, Any]) -> None:
     """Raises `CommandError` that says why there can be no picture of a camera now."""
     camera, view = describe(name, workers), workers.get(view_of(name))
-    if view is None or view["state"] == "idle":
-        raise CommandError("not-running", f"camera {name!r}: its picture for people is switched off (view)")
     if camera["state"] == "idle":
         raise CommandError("not-running", f"camera {name!r} is stopped")
+    if view is None or view["state"] == "idle":
+        raise CommandError("not-running", f"camera {name!r}: its picture for people is switched off (view)")
     for what, worker in ((f"camera {name!r}", camera), (f"the view of camera {name!r}", view)):
         if worker["state"] in ("degraded", "backoff", "failed"):
             raise CommandError("no-picture", f"{what}: {worker['detail'] or worker['state']}")
