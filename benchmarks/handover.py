@@ -153,11 +153,11 @@ def _measure_apart(
 
 def _introduce(part: Part, ways: Sequence[str], missing: dict[str, str]) -> None:
     part.say(
-        "One publisher and its readers, each a process of its own. At most two pictures wait for a reader beside the one it "
-        "works on. Medians of the rounds, in brackets the lowest and the highest round; the rate is that of the slowest "
-        "reader. Latency: from the moment before the copy to the moment a reader holds the array (CLOCK_MONOTONIC), all "
-        "readers and rounds together. Ways take turns; Ray, whose daemons never rest, comes after the others.",
-        "",
+        "One publisher and its readers, each a process of its own. At most two pictures wait for a reader beside the "
+        "one it works on. Medians of the rounds, in brackets the lowest and the highest round; the rate is that of the "
+        "slowest reader. Latency: from the moment before the copy to the moment a reader holds the array "
+        "(CLOCK_MONOTONIC), all readers and rounds together. Ways take turns; Ray, whose daemons never rest, comes "
+        "after the others."
     )
     rows = [(peers.load(way).NAME, _package(way), peers.load(way).HOW) for way in ways]
     rows += [(way, "not installed", reason) for way, reason in missing.items()]

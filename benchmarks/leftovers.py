@@ -1,94 +1,119 @@
 """What stays behind when every process of a way is killed (SIGKILL) while pictures flow, and whether it starts again.
 
-No speed: facts about the file system. What is found there is removed afterwards.
+No speed: facts about files. What is found is removed afterwards.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
+import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
+
+import psutil
 
 from . import peers, report
 from .pictures import PAGE, SIZES
 from .report import Part
-from .teams import Outcome, Team, Trial, scratch
+from .teams import Team, Trial, kill_tree, scratch
 
-_PLACES = ("/dev/shm", "/tmp")
-_SHOWN = 3
+_SHOWN, _LONGEST_NAME = 3, 30
+_QUICK_WAYS = 2
+_ROOT = Path(__file__).parent.parent
 
 
 def run(quick: bool) -> Part:
     """Kill, look, start again, and tell."""
     part = Part("After kill -9 of every process")
-    size = SIZES["320x180" if quick else "1080p"]
     ways, _ = peers.installed()
     rows = []
-    for way in ways:
-        if not (quick and way == "ray_store"):
-            print(f"leftovers: {peers.load(way).NAME}", file=sys.stderr, flush=True)
-            rows.append(_row(way, size))
+    for way in ways[:_QUICK_WAYS] if quick else ways:
+        print(f"leftovers: {peers.load(way).NAME}", file=sys.stderr, flush=True)
+        rows.append(_row(way, "320x180" if quick else "1080p"))
     part.say(
-        "Publisher, reader and whatever they started (Python's resource tracker, Ray's daemons) are killed in the midst "
-        "of a paced trial. What is new in the places where it could be found again, and how the next start goes on "
-        "under the same names, with nothing tidied up in between."
+        "Publisher, reader, the process that started them and whatever else they started (Python's resource tracker, "
+        "Ray's daemons) are killed while pictures flow. What is left of what they had open or mapped in /dev/shm, what "
+        "is left in the folder in /tmp that the way was given, and how the next start goes, under the same names and "
+        "with nothing tidied up in between."
     )
-    part.say(report.table(("way", *_PLACES, "files in its own folder", "next start"), rows).replace("---:", "---"))
+    part.say(report.table(("way", "in /dev/shm", "in its folder", "next start"), rows).replace("---:", "---"))
     return part
 
 
-def _row(way: str, nbytes: int) -> list[str]:
-    before = _listing()
+def _row(way: str, size: str) -> list[str]:
     with scratch() as folder:
-        left, own = _kill(way, nbytes, folder, before)
-        again = _start_again(way, nbytes, folder)
-    cells = [peers.load(way).NAME, *(_told(left[place]) for place in _PLACES), _told(own), again]
-    for place, names in _listing().items():
-        for name in names - before[place]:
-            _remove(Path(place, name))
-    return cells
+        shared = _run_and_kill(way, folder, size)
+        try:
+            own = [path for path in Path(folder).rglob("*") if not path.is_dir()]
+            return [peers.load(way).NAME, _told(shared), _told(own), _start_again(way, folder, size)]
+        finally:
+            for path in shared:
+                path.unlink(missing_ok=True)
 
 
-def _kill(way: str, nbytes: int, folder: str, before: dict[str, set[str]]) -> tuple[dict[str, set[str]], set[str]]:
-    """What is new in the common places, and what is in the folder that the way was given."""
-    team = Team(way, folder, 1)
-    _run_until_killed(team, Trial("paced", nbytes, 1, PAGE, 60.0))
-    now = _listing()
-    own = {path.name for path in Path(folder).rglob("*") if not path.is_dir()}
-    ours = {Path(folder).name}
-    return {place: now[place] - before[place] - ours for place in _PLACES}, own
+def _run_and_kill(way: str, folder: str, size: str) -> set[Path]:
+    """Files in /dev/shm that the killed processes had."""
+    with subprocess.Popen(
+        _command(way, folder, size, 60.0), stdout=subprocess.PIPE, cwd=_ROOT, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline().strip() != "flowing":
+                raise RuntimeError(f"{way} did not start")
+            time.sleep(0.5)
+            return _files_of(process.pid)
+        finally:
+            kill_tree(process.pid)
 
 
-def _run_until_killed(team: Team, trial: Trial) -> None:
-    flowing = threading.Thread(target=team.attempt, args=(trial,))
-    flowing.start()
-    time.sleep(5.0 if hasattr(peers.load(team.way), "INSIDE") else 1.0)
-    team.kill_all()
-    flowing.join(30)
+def _files_of(pid: int) -> set[Path]:
+    parent = psutil.Process(pid)
+    found: set[str] = set()
+    for process in [parent, *parent.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            found |= {each.path for each in process.memory_maps()} | {
+                each.path for each in process.open_files()
+            }
+    return {Path(path.removesuffix(" (deleted)")) for path in found if path.startswith("/dev/shm/")}
 
 
-def _start_again(way: str, nbytes: int, folder: str) -> str:
-    with Team(way, folder, 1) as team:
-        outcome: Outcome = team.attempt(Trial("paced", nbytes, 1, PAGE, 0.4))
-    return "goes on" if outcome.complete else f"fails: {outcome.problem}"
+def _start_again(way: str, folder: str, size: str) -> str:
+    ended = subprocess.run(
+        _command(way, folder, size, 0.3), capture_output=True, cwd=_ROOT, text=True, timeout=120, check=False
+    )
+    said = ended.stdout.strip().splitlines()
+    return said[-1] if said else f"fails: {ended.returncode}"
 
 
-def _listing() -> dict[str, set[str]]:
-    return {place: set(os.listdir(place)) for place in _PLACES}
+def _command(way: str, folder: str, size: str, duration_s: float) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.leftovers", way, folder, size, f"{duration_s}"]
 
 
-def _told(names: set[str]) -> str:
-    if not names:
+def _told(paths: Iterable[Path]) -> str:
+    found = sorted(path for path in paths if path.exists() or path.is_symlink())
+    if not found:
         return "nothing"
-    shown = ", ".join(f"`{name}`" for name in sorted(names)[:_SHOWN])
-    more = len(names) - _SHOWN
-    return shown + (f" and {more} more" if more > 0 else "")
+    kib = sum(path.lstat().st_blocks for path in found) // 2
+    names = ", ".join(f"`{_short(path.name)}`" for path in found[:_SHOWN])
+    return f"{len(found)} ({kib:,} KiB): {names}{', ...' if len(found) > _SHOWN else ''}"
 
 
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 12]}..{name[-10:]}"
+
+
+def _main(way: str, folder: str, size: str, duration_s: str) -> None:
+    """The process that is killed, or that starts again: a short trial says that pictures flow, another follows."""
+    with Team(way, folder, 1) as team:
+        for index, seconds in enumerate((0.5, float(duration_s))):
+            outcome = team.run(Trial("paced", SIZES[size], 1, PAGE, seconds))
+            if not outcome.complete:
+                print(f"fails: {outcome.problem}")
+                return
+            print("goes on" if index else "flowing", flush=True)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

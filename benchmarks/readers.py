@@ -1,7 +1,7 @@
 """What one more reader costs the process that publishes: CPU of the publishing thread per frame, 0 to 8 readers.
 
-Readers take the newest frame (`latest`) and do nothing with it. The frames are slots of 1080p BGR that nobody fills: the
-copy or the decoding, which is the same for any number of readers, is not what is asked here.
+Readers take the newest frame (`latest`) and do nothing with it. The frames are slots of 1080p BGR that nobody fills:
+the copy or the decoding, which is the same for any number of readers, is not what is asked here.
 """
 
 from __future__ import annotations
@@ -108,8 +108,9 @@ def _tell(
 ) -> None:
     part.say(
         f"CPU in us per frame of `reserve` and `publish` together, medians of {rounds} rounds of {duration_s:g} s, in "
-        "brackets the lowest and the highest round. Saturated: as many frames as the publisher can, readers get the newest when "
-        "they ask. The whole process counts the thread that answers the socket, too, and the publisher's own sleeping."
+        "brackets the lowest and the highest round. Saturated: as many frames as the publisher can, readers get the "
+        "newest when they ask. The whole process counts the thread that answers the socket, too, and the publisher's "
+        "own sleeping."
     )
     for mode in ("paced", "saturated"):
         title = f"{PACED_FPS:.0f} frames/s" if mode == "paced" else "saturated"

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import time
 import traceback
@@ -175,13 +176,14 @@ def _answers(members: Sequence[_Member], patience_s: float) -> list[Any]:
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL for a process and all that it started."""
-    try:
+    """SIGKILL for a process and all that it started: none of them has time to tidy up after another's death."""
+    with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        for each in [*process.children(recursive=True), process]:
-            each.kill()
-    except psutil.NoSuchProcess:
-        pass
+        everyone = [process, *process.children(recursive=True)]
+        for signal_ in (signal.SIGSTOP, signal.SIGKILL):
+            for each in everyone:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.send_signal(signal_)
 
 
 @contextlib.contextmanager
@@ -198,7 +200,7 @@ def scratch() -> Iterator[str]:
 def _made(folder: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        os.makedirs(folder)
+        os.makedirs(folder, exist_ok=True)
         yield
 
 

@@ -64,6 +64,8 @@ class _Descriptors(_Simple):
 
 
 class Pipe(_Descriptors):
+    """One byte through a pipe."""
+
     name = "pipe"
 
     def __init__(self) -> None:
@@ -77,6 +79,8 @@ class Pipe(_Descriptors):
 
 
 class EventFd(_Descriptors):
+    """An eventfd(2), blocking."""
+
     name = "eventfd"
 
     def __init__(self) -> None:
@@ -90,6 +94,8 @@ class EventFd(_Descriptors):
 
 
 class UnixSocket(_Descriptors):
+    """One byte over a pair of sockets."""
+
     name = "Unix socket (SEQPACKET)"
 
     def __init__(self) -> None:
@@ -106,6 +112,8 @@ class UnixSocket(_Descriptors):
 
 
 class Condition(_Simple):
+    """multiprocessing.Condition, with a number that says how often."""
+
     name = "multiprocessing.Condition"
 
     def __init__(self, context: Any) -> None:
@@ -126,12 +134,14 @@ class Condition(_Simple):
 
 
 class Zmq(_Simple):
+    """An empty message, PUSH to PULL."""
+
     name = "pyzmq, ipc"
 
     def open(self, receives: bool, folder: str) -> None:
         import zmq
 
-        self._socket = zmq.Context.instance().socket(zmq.PULL if receives else zmq.PUSH)
+        self._socket: Any = zmq.Context.instance().socket(zmq.PULL if receives else zmq.PUSH)
         if receives:
             self._socket.connect(f"ipc://{folder}/zmq")
         else:
@@ -145,6 +155,8 @@ class Zmq(_Simple):
 
 
 class Iceoryx2Event(_Simple):
+    """A notification of iceoryx2's event service."""
+
     name = "iceoryx2 event"
 
     def open(self, receives: bool, folder: str) -> None:

@@ -33,7 +33,6 @@ def shared(context: Any, readers: int) -> None:
     return None
 
 
-@ray.remote(num_cpus=0)
 class _Reader:
     """An actor that takes pictures in the order of the calls."""
 
@@ -49,7 +48,8 @@ class _Reader:
 
 class _Out:
     def __init__(self, run: Run) -> None:
-        self.readers = [_Reader.remote(run.nbytes, run.stride) for _ in range(run.readers)]
+        actor = ray.remote(num_cpus=0)(_Reader)
+        self.readers = [actor.remote(run.nbytes, run.stride) for _ in range(run.readers)]
         ray.get([reader.result.remote() for reader in self.readers])
         self._under_way: list[Any] = []
 

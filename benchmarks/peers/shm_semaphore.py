@@ -32,6 +32,7 @@ class _Slots:
     def __init__(self, run: Run, memory: SharedMemory) -> None:
         self.memory = memory
         slot_bytes = _HEAD + -(-run.nbytes // _HEAD) * _HEAD
+        assert memory.buf is not None
         whole = np.frombuffer(memory.buf, np.uint8)
         parts = [whole[slot_bytes * index :] for index in range(_SLOTS)]
         self.stamps = [part[:8].view(np.int64) for part in parts]

@@ -42,7 +42,7 @@ class _Out:
         head = stamp_ns.to_bytes(8, "little")
         for reader in self.readers:
             reader.sendall(head)
-            reader.sendall(picture)
+            reader.sendall(picture.data)
 
 
 @contextlib.contextmanager
@@ -59,5 +59,5 @@ def read(run: Run, index: int) -> Iterator[tuple[Array, int]]:
         picture = np.empty(run.nbytes, np.uint8)
         while True:
             stamp = connection.recv(8, socket.MSG_WAITALL)
-            connection.recv_into(picture, 0, socket.MSG_WAITALL)
+            connection.recv_into(picture.data, 0, socket.MSG_WAITALL)
             yield picture, int.from_bytes(stamp, "little")

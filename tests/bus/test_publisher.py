@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from frameloom.bus.protocol import Policy
 from frameloom.bus.publisher import FramePublisher, PacketPublisher, ResultPublisher
 from frameloom.bus.subscriber import Subscription
 from frameloom.model.errors import OutOfMemory, StreamEnded
@@ -33,9 +34,11 @@ from tests.bus.parts import (
     packet,
     pattern,
     publish,
+    socket_of,
     take,
     until,
 )
+from tests.bus.raw import RawReader
 
 PAGE = mmap.PAGESIZE
 
@@ -374,6 +377,26 @@ class TestPackets:
             publisher.publish(packet(7, is_key=False))
             assert [take(reader).seq for _ in range(2)] == [6, 7]
             assert reader.stats.dropped == 4
+
+    def test_after_a_gap_nothing_is_sent_but_a_key_frame(self, runtime_dir: Path) -> None:
+        with PacketPublisher("hall") as publisher, RawReader(socket_of(runtime_dir)) as raw:
+            raw.hello(Policy.EVERY, leases=1).want(10)
+            joined(publisher, 1)
+            for seed in (1, 2, 3):
+                publisher.publish(packet(seed, is_key=seed == 1))
+            first, memory = raw.receive_item()
+            assert memory is not None
+            os.close(memory)
+            publisher.forget()  # what it could not be sent yet is gone
+            publisher.publish(packet(4, is_key=False))
+            raw.want(1, [(first.epoch, first.block)])
+            until(lambda: publisher.readers()[0].dropped == 3)
+            for seed in (5, 6, 7):
+                publisher.publish(packet(seed, is_key=seed == 6))
+            second, _ = raw.receive_item()
+            raw.want(1, [(second.epoch, second.block)])
+            third, _ = raw.receive_item()
+            assert [first.seq, second.seq, third.seq] == [1, 6, 7]
 
     def test_who_falls_behind_goes_on_at_a_key_frame(self) -> None:
         with (

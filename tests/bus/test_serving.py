@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import random
@@ -11,7 +12,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,20 @@ class TestAccepting:
             joined(publisher, 1)
             before = resource.getrlimit(resource.RLIMIT_NOFILE)
             waiting = RawReader(socket_of(runtime_dir), connect=False)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(open_descriptors()) + 1, before[1]))
+            last = max(open_descriptors())
+            gaps: list[int] = []
+            resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1, before[1]))
             try:
-                fill_gaps = fill(max(open_descriptors()))
+                gaps += fill(last)
                 waiting.connect()
                 until(lambda: "cannot accept a reader: Too many open files" in caplog.text)
-                rounds = rounds_of(publisher, 0.1)
+                rounds = count_rounds(publisher)
+                select.select([], [], [], 0.1)  # a while in which one that does not wait would go round often
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, before)
-                for fd in fill_gaps:
+                for fd in gaps:
                     os.close(fd)
-            assert rounds < 5
+            assert rounds() < 5
             waiting.hello()
             joined(publisher, 2)
             waiting.close()
@@ -99,22 +103,31 @@ def fill(last: int) -> list[int]:
     return fds
 
 
-def rounds_of(publisher: FramePublisher, seconds_s: float) -> int:
-    """How often the socket's thread wakes up in a while."""
-    count = 0
+def count_rounds(publisher: FramePublisher) -> Callable[[], int]:
+    """Call what is returned to learn how often the socket's thread has woken up since."""
+    counter = itertools.count()
     look = publisher._look_at_the_clock
 
     def counted() -> None:
-        nonlocal count
-        count += 1
+        next(counter)
         look()
 
     publisher._look_at_the_clock = counted  # type: ignore[method-assign]
-    try:
-        select.select([], [], [], seconds_s)
-    finally:
-        publisher._look_at_the_clock = look  # type: ignore[method-assign]
-    return count
+    return lambda: next(counter)
+
+
+def test_the_thread_sleeps_while_frames_flow(publisher: FramePublisher) -> None:
+    """A reader that keeps up is served by the publishing thread alone."""
+    with Subscription("hall") as reader:
+        joined(publisher, 1)
+        publish(publisher, 1)
+        assert take(reader).seq == 1
+        rounds = count_rounds(publisher)
+        for seed in range(2, 202):
+            assert reader.get(0) is None  # asks
+            publish(publisher, seed)
+            assert take(reader).seq == seed
+        assert rounds() < 20
 
 
 class TestTrouble:

@@ -22,7 +22,9 @@ def numbers(source: str, **settings: object) -> list[int | None]:
     with frameloom.open(source, policy="every", leases=32, **settings) as capture:
         frames = list(itertools.islice(capture, TAKEN))
         assert {(frame.width, frame.height) for frame in frames} == {(FILM.width, FILM.height)}
-        assert all(b.pts_ns > a.pts_ns and b.captured_ns >= a.captured_ns for a, b in itertools.pairwise(frames))
+        assert all(
+            b.pts_ns > a.pts_ns and b.captured_ns >= a.captured_ns for a, b in itertools.pairwise(frames)
+        )
         return [read_counter(frame.gray) for frame in frames]
 
 

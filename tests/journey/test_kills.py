@@ -19,7 +19,9 @@ from .running import RunningSite, running_site, wait_until
 CAMERAS = ("one", "two", "three", "four")
 KILLS = 50
 FILM_FRAMES = 150
-CATCHING_UP = 30  # frames: a camera that is joined sends from its newest key frame on, faster than they were taken
+CATCHING_UP = (
+    30  # frames: a camera that is joined sends from its newest key frame on, faster than they were taken
+)
 
 
 class Watcher(threading.Thread):
@@ -80,7 +82,9 @@ def test_fifty_random_kills(tmp_path: Path, runtime_dir: Path, cameras: RtspServ
             watcher.join(30)
         for name, watcher in watchers.items():
             assert watcher.breaks == [], f"{name} broke off though its worker was well; killed: {killed}"
-            assert watcher.joins <= 1 + killed.count(name)  # fewer where it was killed again before it was at work
+            assert watcher.joins <= 1 + killed.count(
+                name
+            )  # fewer where it was killed again before it was at work
             assert watcher.unreadable == 0, f"{name}: {watcher.unreadable} pictures were torn"
         children = psutil.Process(site.process.pid).children(recursive=True)
         assert len(children) == len(site.pids())

@@ -214,7 +214,6 @@ def test_a_resized_frame_keeps_the_order_of_width_and_height():
     assert frame.resized(12, 5).shape == (5, 12, 3)
 
 
-
 def test_black_and_white_of_an_array_stay_what_they_are():
     array = np.array([[0, 10, 245, 255]], np.uint8)
     np.testing.assert_array_equal(Frame.from_array(array).bgr[..., 0], array)

@@ -272,7 +272,6 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         validate_all({}, {"x": 1})
 
 
-
 def test_an_enormous_number_is_refused_in_words():
     assert refusal(ALL["number"], 10**400).startswith("number: read")
 

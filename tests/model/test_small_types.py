@@ -133,7 +133,6 @@ def test_a_refused_command_has_a_code_for_programs():
     assert (error.code, str(error)) == ("no-such-worker", "no worker 'x'")
 
 
-
 @pytest.mark.parametrize("name", [5, None])
 def test_a_stream_name_that_is_no_text_is_refused(name):
     with pytest.raises(errors.NeedsPerson):

@@ -100,7 +100,6 @@ def test_start_and_stop_need_not_be_written():
     processor.stop()
 
 
-
 @pytest.mark.parametrize("name", ["values", "change", "process", "parameters", "start"])
 def test_a_parameter_may_not_hide_what_a_processor_has(name):
     with pytest.raises((TypeError, ParameterError)):

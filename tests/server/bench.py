@@ -130,7 +130,9 @@ class Camera:
         jpeg = b"\xff\xd8" + self.seq.to_bytes(8, "big") * (self._nbytes // 8) + b"\xff\xd9"
         format = PacketFormat("mjpeg", 320, 240)
         times = (self.captured_ns, time.time_ns())
-        self._view.publish(Packet(jpeg, format, self.seq * 40_000_000, True, *times, metadata={"frame_seq": self.seq}))
+        self._view.publish(
+            Packet(jpeg, format, self.seq * 40_000_000, True, *times, metadata={"frame_seq": self.seq})
+        )
         return jpeg
 
     def close(self) -> None:
@@ -150,7 +152,9 @@ class Processor:
     async def until_alone(self) -> None:
         await until(lambda: not self._results.wanted)
 
-    def say(self, seq: int | None = None, captured_ns: int | None = None, source: str = "", **values: Any) -> None:
+    def say(
+        self, seq: int | None = None, captured_ns: int | None = None, source: str = "", **values: Any
+    ) -> None:
         """What was seen on a frame, by default on the one that was shown last."""
         self._results.publish(
             values,
@@ -168,7 +172,7 @@ class Processor:
 async def until(condition: Callable[[], Any]) -> None:
     """Wait for what no descriptor of this process tells."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - see its name
             await asyncio.sleep(0.005)
 
 

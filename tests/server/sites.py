@@ -19,6 +19,7 @@ FRAMES = 150
 SITE = """\
 site: watched   # the name of the site
 server: {{port: 0}}
+limits: {{silent_s: 600}}   # here it is the supervisor that is stopped for a while
 cameras:
   hall: {hall}
   yard: {yard}
@@ -58,7 +59,9 @@ def watched_site(folder: Path, runtime_dir: Path, more: str = "") -> Iterator[Wa
         urls = {name: cameras.url(name) for name in ("hall", "yard")}
         file.write_text(SITE.format(**urls, ignore=_stamps(), more=more))
         with running_site(file, name="watched") as site:
-            site.wait_worker("motion", lambda worker: bool(worker["report"]) and worker["report"]["frames"] > 0)
+            site.wait_worker(
+                "motion", lambda worker: bool(worker["report"]) and worker["report"]["frames"] > 0
+            )
             yield Watched(site, file, cameras, film)
 
 

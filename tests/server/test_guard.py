@@ -22,7 +22,9 @@ def own(bench: Bench) -> str:
     return f"127.0.0.1:{bench.port}"
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:{port}", "LOCALHOST:{port}", "127.0.0.1", "[::1]:{port}", "127.8.8.8:9"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:{port}", "LOCALHOST:{port}", "127.0.0.1", "[::1]:{port}", "127.8.8.8:9"]
+)
 async def test_names_of_this_machine_are_served(server: Server, host: str) -> None:
     async with server() as bench:
         answer = await bench.http.get("/api/site", headers={"Host": host.format(port=bench.port)})
@@ -52,7 +54,9 @@ async def test_two_hosts_are_none(server: Server) -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("origin", [EVIL, "null", "http://127.0.0.1:1", "http://localhost.evil.example", "", "http://[::1"])
+@pytest.mark.parametrize(
+    "origin", [EVIL, "null", "http://127.0.0.1:1", "http://localhost.evil.example", "", "http://[::1"]
+)
 async def test_another_page_changes_nothing(server: Server, origin: str) -> None:
     async with server() as bench:
         headers = {"Origin": origin}

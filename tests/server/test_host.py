@@ -109,7 +109,11 @@ def test_an_address_of_another_machine(runtime_dir: Path) -> None:
 
 def test_a_server_for_everybody_says_that_it_has_no_login(runtime_dir: Path) -> None:
     link, theirs = Link.pair()
-    assert ServerHost(spec(host="0.0.0.0"), link).report().detail.startswith("listening on 0.0.0.0 without a login")
+    assert (
+        ServerHost(spec(host="0.0.0.0"), link)
+        .report()
+        .detail.startswith("listening on 0.0.0.0 without a login")
+    )
     link.close()
     theirs.close()
 

@@ -27,7 +27,11 @@ async def test_unknown_paths_and_wrong_verbs(server: Server) -> None:
             status, code, message = await problem(await bench.http.get(path))
             assert (status, code) == (404, "not-found") and message.startswith("there is nothing at '/")
         answer = await bench.http.put("/api/site")
-        assert await problem(answer) == (405, "not-allowed", "PUT is not possible at '/api/site', allowed: GET")
+        assert await problem(answer) == (
+            405,
+            "not-allowed",
+            "PUT is not possible at '/api/site', allowed: GET",
+        )
         assert answer.headers["allow"] == "GET"
         assert (await problem(await bench.http.get("/api/workers/hall/start")))[0] == 405
         assert (await problem(await bench.http.post("/")))[0] == 405
@@ -64,7 +68,9 @@ async def test_the_supervisor_s_refusals_have_a_status(server: Server) -> None:
         assert (status, code) == (409, "not-running") and message == "camera 'hall' is stopped"
 
 
-@pytest.mark.parametrize("name", ["%00", "..%2F..%2Fetc", "%F0%9F%90%9F", "x" * 3000, "a b", "%22%3Cscript%3E", "%FF"])
+@pytest.mark.parametrize(
+    "name", ["%00", "..%2F..%2Fetc", "%F0%9F%90%9F", "x" * 3000, "a b", "%22%3Cscript%3E", "%FF"]
+)
 async def test_strange_names(server: Server, name: str) -> None:
     async with server() as bench:
         for method, path in (
@@ -81,7 +87,14 @@ async def test_strange_names(server: Server, name: str) -> None:
 
 async def test_head_is_get_without_a_body(server: Server) -> None:
     async with server() as bench:
-        for path in ("/", "/api/site", "/api/streams", "/static/main.js", "/streams/hall/live.mjpg", "/nothing"):
+        for path in (
+            "/",
+            "/api/site",
+            "/api/streams",
+            "/static/main.js",
+            "/streams/hall/live.mjpg",
+            "/nothing",
+        ):
             answer = await bench.http.head(path)
             assert answer.content == b""
             assert answer.status_code == (404 if path == "/nothing" else 200)
@@ -163,7 +176,9 @@ async def test_the_description_is_true(server: Server) -> None:
     async with server(HALL, processor("motion")) as bench:
         site = schema.Site.model_validate((await bench.http.get("/api/site")).json())
         assert list(site.workers) == ["hall", "motion"]
-        [camera] = [schema.Camera.model_validate(each) for each in (await bench.http.get("/api/streams")).json()]
+        [camera] = [
+            schema.Camera.model_validate(each) for each in (await bench.http.get("/api/streams")).json()
+        ]
         assert camera.name == "hall" and list(camera.processors) == ["motion"] and camera.view is None
         one = (await bench.http.get("/api/streams/hall")).json()
         assert schema.Camera.model_validate(one) == camera

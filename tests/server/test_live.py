@@ -24,7 +24,12 @@ def tasks() -> set[asyncio.Task[Any]]:
 
 def watch(camera: str = "hall") -> list[str]:
     """The lines that open a WebSocket."""
-    upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {KEY}"]
+    upgrade = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {KEY}",
+    ]
     return [f"GET /streams/{camera}/live.ws HTTP/1.1", "Host: 127.0.0.1", *upgrade]
 
 
@@ -75,7 +80,7 @@ async def test_a_slow_viewer_misses_pictures_and_slows_nobody(server: Server, ru
             numbers.append((await fast.head())["number"])
             if len(numbers) % 50 == 0:  # it reads a little, and finds itself far behind
                 with contextlib.suppress(BlockingIOError):
-                    while slow.recv(1 << 20):
+                    while slow.recv(1 << 20):  # noqa: ASYNC110 - reads what is there, in turns with the others
                         await asyncio.sleep(0.01)
         assert numbers == list(range(1, len(numbers) + 1)), "the fast one gets every picture"
         assert bench.app.state.live.missed >= 5
@@ -117,7 +122,9 @@ async def test_a_viewer_that_takes_nothing_is_let_go(server: Server, camera: Cam
 
 
 @pytest.mark.parametrize("lines", [watch(), stream()], ids=["ws", "mjpg"])
-async def test_a_viewer_whose_network_stands_still_is_let_go(server: Server, runtime_dir: Any, lines: list[str]) -> None:
+async def test_a_viewer_whose_network_stands_still_is_let_go(
+    server: Server, runtime_dir: Any, lines: list[str]
+) -> None:
     camera = Camera(nbytes=400_000)
     async with server(patience_s=0.3) as bench, bench.viewer() as other:
         stuck = await bench.raw(*lines, receive_bytes=4096)
@@ -188,7 +195,9 @@ async def test_a_camera_that_is_removed_while_it_is_watched(server: Server, came
             await viewer.head()
             await bench.want(YARD)
             assert await viewer.end() == (4404, "no camera 'hall'; there are: yard")
-            assert (await answer.aread()).endswith(b"\r\n--frame\r\n"), "the answer has come to its proper end"
+            assert (await answer.aread()).endswith(b"\r\n--frame\r\n"), (
+                "the answer has come to its proper end"
+            )
         await camera.until_alone()
 
 
@@ -242,12 +251,16 @@ async def test_a_picture_waits_for_the_result_of_its_frame(
             head = await show_and_say(camera, motion, viewer)
             assert [each["frame_seq"] for each in head["results"]] == [head["frame_seq"]]
             assert head["results"][0] == {
-                "processor": "motion", "frame_seq": camera.seq, "values": {"boxes": [camera.seq]}
+                "processor": "motion",
+                "frame_seq": camera.seq,
+                "values": {"boxes": [camera.seq]},
             }
 
 
-async def test_a_result_that_came_first_is_kept_for_its_picture(server: Server, camera: Camera, motion: Processor) -> None:
-    async with server(HALL, processor("motion")) as bench, bench.viewer() as viewer:
+async def test_a_result_that_came_first_is_kept_for_its_picture(
+    server: Server, camera: Camera, motion: Processor
+) -> None:
+    async with server(HALL, processor("motion")) as bench, bench.viewer():
         await camera.until_watched()
         await motion.until_watched()
         captured_ns = 10**15
@@ -259,7 +272,9 @@ async def test_a_result_that_came_first_is_kept_for_its_picture(server: Server, 
         assert feed._results["motion"].of(results.FrameId(8, captured_ns + 8)).values == {"n": 8}
 
 
-async def test_nobody_waits_for_a_processor_that_is_too_slow(server: Server, camera: Camera, motion: Processor) -> None:
+async def test_nobody_waits_for_a_processor_that_is_too_slow(
+    server: Server, camera: Camera, motion: Processor
+) -> None:
     async with server(HALL, processor("motion")) as bench, bench.viewer() as viewer:
         await camera.until_watched()
         await motion.until_watched()
@@ -269,7 +284,9 @@ async def test_nobody_waits_for_a_processor_that_is_too_slow(server: Server, cam
         assert not bench.app.state.live._feeds["hall"]._results["motion"].keeps_up
 
 
-async def test_processors_come_and_go_while_one_watches(server: Server, camera: Camera, motion: Processor) -> None:
+async def test_processors_come_and_go_while_one_watches(
+    server: Server, camera: Camera, motion: Processor
+) -> None:
     async with server(HALL) as bench, bench.viewer() as viewer:
         await camera.until_watched()
         camera.show()

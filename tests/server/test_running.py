@@ -58,7 +58,9 @@ def refusal(watched: Watched, path: str, expected: tuple[int, str]) -> str:
 
 
 def viewing(watched: Watched, camera: str) -> connect:
-    return connect(f"ws://127.0.0.1:{watched.port}/streams/{camera}/live.ws", compression=None, max_queue=4)
+    return connect(
+        f"ws://127.0.0.1:{watched.port}/streams/{camera}/live.ws", compression=None, max_queue=None
+    )
 
 
 async def picture(viewer: ClientConnection) -> tuple[dict[str, Any], Any]:
@@ -169,7 +171,9 @@ async def test_a_camera_that_is_lost_says_so(running: Watched) -> None:
         cameras["yard"].drop()
         await asyncio.to_thread(site.wait_state, "yard", "degraded")
         message = await asyncio.to_thread(refusal, running, "/streams/yard/snapshot.jpg", (503, "no-picture"))
-        assert message.startswith("camera 'yard': ") and "trying again" in message and "rtsp://" not in message
+        assert (
+            message.startswith("camera 'yard': ") and "trying again" in message and "rtsp://" not in message
+        )
         async with viewing(running, "yard") as newcomer:
             cameras["yard"].accept()
             await asyncio.to_thread(site.wait_state, "yard", "running")
@@ -184,8 +188,9 @@ def test_a_stopped_camera_and_one_without_a_view(running: Watched) -> None:
     snapshot = "/streams/yard/snapshot.jpg"
     assert refusal(running, snapshot, (409, "not-running")) == "camera 'yard' is stopped"
     assert fetch(running, "/api/workers/yard/start", "POST")[0] == 200
-    assert fetch(running, "/api/workers/yard.view/stop", "POST")[0] == 200
     running.site.wait_state("yard", "running")
+    running.site.wait_state("yard.view", "running")
+    assert fetch(running, "/api/workers/yard.view/stop", "POST")[0] == 200
     wait_until(lambda: "switched off" in refusal(running, snapshot, (409, "not-running")))
     assert fetch(running, "/api/workers/yard.view/start", "POST")[0] == 200
     wait_until(lambda: fetch(running, snapshot)[0] == 200)
@@ -206,7 +211,9 @@ def test_a_value_is_changed_in_the_worker_and_in_the_file(running: Watched) -> N
 def test_the_last_error_can_be_cleared(running: Watched) -> None:
     pid = running.site.pids()["yard.view"]
     os.kill(pid, signal.SIGKILL)
-    running.site.wait_worker("yard.view", lambda worker: worker["last_error"] and worker["state"] == "running")
+    running.site.wait_worker(
+        "yard.view", lambda worker: worker["last_error"] and worker["state"] == "running"
+    )
     assert fetch(running, "/api/workers/yard.view/clear", "POST")[0] == 200
     assert running.site.worker("yard.view")["last_error"] is None
 
@@ -218,7 +225,9 @@ async def test_a_supervisor_that_hangs_hangs_nothing_else(running: Watched) -> N
         await picture(viewer)
         supervisor.send_signal(signal.SIGSTOP)
         try:
-            status, code, _ = error_of(await asyncio.to_thread(fetch, running, "/api/workers/motion/stop", "POST"))
+            status, code, _ = error_of(
+                await asyncio.to_thread(fetch, running, "/api/workers/motion/stop", "POST")
+            )
             assert (status, code) == (504, "timeout")
             await until_heard(follower, lambda site: site["silent_since_utc_ns"] is not None)
             status, code, message = error_of(
@@ -263,7 +272,11 @@ async def test_the_server_ends_by_itself_whoever_looks(running: Watched) -> None
     stuck_reader, stuck = await asyncio.open_connection("127.0.0.1", running.port, limit=1024)
     stuck.write(b"GET /streams/hall/live.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
     idle_reader, idle = await asyncio.open_connection("127.0.0.1", running.port)
-    async with viewing(running, "hall") as viewer, following(running) as follower, viewing(running, "yard") as other:
+    async with (
+        viewing(running, "hall") as viewer,
+        following(running) as follower,
+        viewing(running, "yard") as other,
+    ):
         await picture(viewer)
         await picture(other)
         await asyncio.to_thread(site.call, "restart", names=["server"])

@@ -20,7 +20,10 @@ def error(number: int) -> OSError:
     [
         (errno.EADDRINUSE, "port 1 is in use; choose another with --port or server.port in site.yaml"),
         (errno.EACCES, "port 1 needs root; choose one from 1024 to 65535"),
-        (errno.EADDRNOTAVAIL, "server.host: this machine has no address 192.0.2.1; 127.0.0.1 is this machine"),
+        (
+            errno.EADDRNOTAVAIL,
+            "server.host: this machine has no address 192.0.2.1; 127.0.0.1 is this machine",
+        ),
         (errno.EMFILE, "cannot listen on 192.0.2.1 port 1: Too many open files"),
     ],
 )

@@ -33,7 +33,6 @@ class Case:
     ends      whether it comes to a proper end, after `FRAMES` pictures
     live      whether it goes its own pace
     exact     whether media times are the film's own, or those of a clock that ran with it
-    faithful  whether every picture is shown once; a server that encodes as it goes may be late and leave some out
     """
 
     name: str
@@ -43,7 +42,6 @@ class Case:
     ends: bool = False
     live: bool = True
     exact: bool = True
-    faithful: bool = True
     pixel: PixelFormat = PixelFormat.YUV420P
     read: Callable[[Array], int | None] = read_counter
 
@@ -53,7 +51,7 @@ class Bench:
 
     def __init__(self, case: Case, url: str) -> None:
         self.case = case
-        self.settings = SourceSettings(url=url, **case.settings)
+        self.settings = SourceSettings(url=url, connect_s=PATIENCE_S, silence_s=PATIENCE_S, **case.settings)
         self._made: list[Source] = []
 
     def source(self) -> Source:
@@ -83,21 +81,26 @@ class SourceConformance:
         served.close()
 
     def test_the_pictures_are_the_film(self, bench: Bench) -> None:
+        """A camera on a busy machine may leave some out, but what it shows is what its media time says."""
         seen = bench.see(SOME)
-        first = seen.numbers[0]
+        first, begin_ns = seen.numbers[0], seen.pts_ns[0]
         assert first is not None
         assert all(number is not None and number < FRAMES for number in seen.numbers)
-        if bench.case.faithful:
-            assert seen.numbers == [(first + n) % FRAMES for n in range(SOME)]
-        assert first == 0 or not bench.case.ends
+        if bench.case.exact:
+            passed = [round((pts_ns - begin_ns) / STEP_NS) for pts_ns in seen.pts_ns]
+            assert seen.numbers == [(first + n) % FRAMES for n in passed]
+        if bench.case.ends:
+            assert seen.numbers == list(range(SOME))
 
     def test_media_time_grows_as_the_film_says(self, bench: Bench) -> None:
         seen = bench.see(SOME)
         steps = [b - a for a, b in itertools.pairwise(seen.pts_ns)]
         assert abs(seen.pts_ns[0]) < STEP_NS
         assert all(step > 0 for step in steps)
-        if bench.case.exact:
-            assert all(abs(step - STEP_NS) <= 1_000_000 for step in steps)  # Matroska counts milliseconds
+        if bench.case.exact:  # Matroska counts milliseconds
+            assert all(abs(step - round(step / STEP_NS) * STEP_NS) <= 1_000_000 for step in steps)
+        if bench.case.ends:
+            assert round((seen.pts_ns[-1] - seen.pts_ns[0]) / STEP_NS) == SOME - 1
 
     def test_the_format_says_what_comes(self, bench: Bench) -> None:
         source = bench.source()

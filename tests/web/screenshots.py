@@ -1,4 +1,4 @@
-"""Pictures of the page in every situation, both themes, on a desk and on a phone: `python -m tests.web.screenshots FOLDER`.
+"""Pictures of the page in every situation, both themes, desk and phone: `python -m tests.web.screenshots FOLDER`.
 
 For people who change the page: look at each one. Nothing compares them.
 """
@@ -98,12 +98,17 @@ def cameras(folder: Path) -> Iterator[dict[str, str]]:
     """Addresses of three cameras, and of one for which they hold the wrong password."""
     size = {"width": 640, "height": 360, "frames": 150}
     films: dict[str, Film] = {
-        "walkers": walking_figures(**size), "tank": rotating_tank(**size, rpm=10), "lights": coloured_lights(**size)
+        "walkers": walking_figures(**size),
+        "tank": rotating_tank(**size, rpm=10),
+        "lights": coloured_lights(**size),
     }
     paths = {name: folder / f"{name}.mp4" for name in films}
     for name, film in films.items():
         encode(film, paths[name], gop=25)
-    with RtspServer(paths) as open_ones, RtspServer({"garden": paths["tank"]}, users={"ann": "right"}) as locked:
+    with (
+        RtspServer(paths) as open_ones,
+        RtspServer({"garden": paths["tank"]}, users={"ann": "right"}) as locked,
+    ):
         garden = locked.url("garden", "ann").replace("right", "wrong")
         yield {**{name: open_ones.url(name) for name in paths}, "locked": garden}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_stalled_stream_slows_down_at_once_and_then_stands_still() -> None:
         seen.append(meter.fps())
         clock.advance(0.5)
     assert seen[0] == pytest.approx(25)
-    assert all(later < earlier for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(seen))
     assert meter.fps() == 0.0 and meter.latency_ms() is None
 
 

@@ -205,7 +205,9 @@ def test_stop_while_it_waits_for_a_viewer_or_a_frame() -> None:
         view.close()
 
 
-@pytest.mark.parametrize(("camera_fps", "most_fps", "shown"), [(25, 30, 250), (25, 10, 100), (25, 25, 250), (60, 1, 10)])
+@pytest.mark.parametrize(
+    ("camera_fps", "most_fps", "shown"), [(25, 30, 250), (25, 10, 100), (25, 25, 250), (60, 1, 10)]
+)
 def test_pace_over_ten_seconds(camera_fps: int, most_fps: float, shown: int) -> None:
     pace = Pace()
     times_ns = [NS_PER_S + n * NS_PER_S // camera_fps for n in range(10 * camera_fps)]

@@ -67,7 +67,8 @@ class Picture:
             "captured_ns": packet.captured_ns,
             "captured_at_ns": packet.captured_at_ns,
             "results": [
-                {"processor": each.stream, "frame_seq": each.frame_seq, "values": each.values} for each in self.results
+                {"processor": each.stream, "frame_seq": each.frame_seq, "values": each.values}
+                for each in self.results
             ],
         }
 
@@ -247,5 +248,7 @@ def processors_on(camera: str, workers: Mapping[str, Any]) -> list[str]:
     """The processors that look at a camera's frames; raises `CommandError` if there is no such camera."""
     if workers.get(camera, {}).get("kind") != "camera":
         cameras = [name for name, worker in workers.items() if worker["kind"] == "camera"]
-        raise CommandError("unknown-name", f"no camera {camera[:50]!r}; there are: {', '.join(cameras) or 'none'}")
+        raise CommandError(
+            "unknown-name", f"no camera {camera[:50]!r}; there are: {', '.join(cameras) or 'none'}"
+        )
     return [name for name, w in workers.items() if w["kind"] == "processor" and camera in w["streams"]]

@@ -29,7 +29,9 @@ class Report(BaseModel):
     dropped: int = Field(description="Of the pictures offered to it, how many it did not take")
     latency_ms: float | None = Field(description="From the capture of a picture to its being done, median")
     values: dict[str, Any] = Field(description="Present values of its parameters")
-    declared: list[dict[str, Any]] = Field(description="Its parameters: type, range, unit, default, description")
+    declared: list[dict[str, Any]] = Field(
+        description="Its parameters: type, range, unit, default, description"
+    )
     streams: dict[str, Any] = Field(description="What it publishes, and who reads it")
     info: dict[str, Any] = Field(description="What is particular to its kind")
 
@@ -60,7 +62,9 @@ class Site(BaseModel):
     pid: int = Field(description="The supervisor's process")
     version: str
     started_utc_ns: int
-    silent_since_utc_ns: int | None = Field(description="Since when the supervisor has not been heard; else null")
+    silent_since_utc_ns: int | None = Field(
+        description="Since when the supervisor has not been heard; else null"
+    )
     workers: dict[str, Worker]
 
 

@@ -83,7 +83,9 @@ class SiteView:
         since_ns = (self.snapshot or {}).get("silent_since_utc_ns")
         if since_ns is not None:
             silent_s = (time.time_ns() - since_ns) / 1e9
-            raise CommandError("unreachable", f"the supervisor has not answered for {silent_s:.0f} s; try again later")
+            raise CommandError(
+                "unreachable", f"the supervisor has not answered for {silent_s:.0f} s; try again later"
+            )
 
     async def _follow_once(self) -> None:
         client = await ControlClient.connect(self.site)
@@ -101,7 +103,9 @@ class SiteView:
         if self._silence is not None:
             self._silence.cancel()
         loop = asyncio.get_running_loop()
-        self._silence = loop.call_later(self._silent_s, self._fall_silent, time.time_ns()) if expected else None
+        self._silence = (
+            loop.call_later(self._silent_s, self._fall_silent, time.time_ns()) if expected else None
+        )
 
     def _fall_silent(self, heard_utc_ns: int) -> None:
         log.warning("the supervisor has said nothing for %g s", self._silent_s)

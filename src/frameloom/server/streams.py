@@ -16,6 +16,7 @@ from frameloom.model.names import view_of
 
 from .errors import may_fail
 from .live import Feed, Live, Picture, processors_on
+from .news import first_of
 from .schema import Camera
 from .site import SiteView
 from .viewers import MOST_UNDER_WAY, MotionJpeg, SocketViewer, picture_headers, say_goodbye
@@ -65,16 +66,20 @@ async def stream(name: Name, request: Request) -> dict[str, Any]:
     summary="The newest picture",
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {}}, "description": "A JPEG, not older than 2 s", "headers": _HEADERS},
+        200: {
+            "content": {"image/jpeg": {}},
+            "description": "A JPEG, not older than 2 s",
+            "headers": _HEADERS,
+        },
         **may_fail(404, 409, 422, 503, 504),
     },
 )
 async def snapshot(name: Name, request: Request) -> Response:
     """Waits up to 10 s for a picture. A camera that is lost or stopped is said at once."""
-    workers = await _site(request).known()
-    refuse_without_picture(name, workers)
+    view = _site(request)
+    refuse_without_picture(name, await view.known())
     async with _live(request).watching(name) as feed:
-        picture = await _new_picture(feed)
+        picture = await _new_picture(feed, view)
     return Response(picture.jpeg, media_type="image/jpeg", headers=_NO_STORE | picture_headers(picture))
 
 
@@ -128,15 +133,33 @@ def refuse_without_picture(name: str, workers: Mapping[str, Any]) -> None:
             raise CommandError("no-picture", f"{what}: {worker['detail'] or worker['state']}")
 
 
-async def _new_picture(feed: Feed) -> Picture:
-    number = 0
+async def _new_picture(feed: Feed, view: SiteView) -> Picture:
+    """Waits as long as one may come; raises `CommandError`."""
+    found: list[Picture] = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_SNAPSHOT_S):
-            while (picture := await feed.next(number)) is not None:
-                if time.monotonic_ns() - picture.packet.captured_ns < _NEW_NS:
-                    return picture
-                number = picture.number
-    raise feed.ended or CommandError("timeout", f"camera {feed.stream!r}: no picture within {_SNAPSHOT_S:g} s")
+            await first_of(_take_new(feed, found), _until_hopeless(feed.stream, view))
+    if not found:
+        message = f"camera {feed.stream!r}: no picture within {_SNAPSHOT_S:g} s"
+        raise feed.ended or CommandError("timeout", message)
+    return found[0]
+
+
+async def _take_new(feed: Feed, found: list[Picture]) -> None:
+    number = 0
+    while (picture := await feed.next(number)) is not None:
+        if time.monotonic_ns() - picture.packet.captured_ns < _NEW_NS:
+            found.append(picture)
+            return
+        number = picture.number
+
+
+async def _until_hopeless(camera: str, view: SiteView) -> None:
+    """Raises `CommandError` as soon as the site says that no picture will come."""
+    number = -1
+    while True:
+        number, snapshot = await view.next(number)
+        refuse_without_picture(camera, snapshot["workers"])
 
 
 def _site(request: Request) -> SiteView:

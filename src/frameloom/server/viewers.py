@@ -121,7 +121,9 @@ class MotionJpeg(Response):
         try:
             await first_of(self._send_parts(feed, send), _until_gone(receive), feed.end_of_feed())
         except TimeoutError:
-            log.info("a viewer of %s is let go: no picture was taken for %g s", feed.stream, self._live.patience_s)
+            log.info(
+                "a viewer of %s is let go: no picture was taken for %g s", feed.stream, self._live.patience_s
+            )
 
     async def _send_parts(self, feed: Feed, send: Send) -> None:
         """Each part ends with the next one's boundary: browsers show it when they have read that."""
@@ -134,7 +136,11 @@ class MotionJpeg(Response):
 
 
 def _part(picture: Picture) -> bytes:
-    lines = {"Content-Type": "image/jpeg", "Content-Length": str(len(picture.jpeg)), **picture_headers(picture)}
+    lines = {
+        "Content-Type": "image/jpeg",
+        "Content-Length": str(len(picture.jpeg)),
+        **picture_headers(picture),
+    }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return b"".join((head.encode(), b"\r\n", picture.jpeg, b"\r\n--frame\r\n"))
 

@@ -53,7 +53,10 @@ async def order(name: Name, verb: Order, request: Request) -> dict[str, Any]:
     summary="Change parameters",
     response_model=None,
     responses={
-        200: {"model": Changed, "description": "In effect from the next picture on, and written to site.yaml"},
+        200: {
+            "model": Changed,
+            "description": "In effect from the next picture on, and written to site.yaml",
+        },
         **may_fail(404, 409, 413, 422, 503, 504),
     },
 )

@@ -67,6 +67,8 @@ class Demuxer:
             self._container = self._open_container()
             self.format = self._described(self._container)
         except (av.error.FFmpegError, OSError) as error:
+            if self._wait is not None and self._container is None:
+                v4l2.unmap(self._settings.device)
             waited_s = (self._clock.monotonic_ns() - began_ns) / NS_PER_S
             raise errors.on_open(self.name, self._settings, error, waited_s) from None
         self._timeline = self._new_timeline()
@@ -86,11 +88,15 @@ class Demuxer:
         """End a wait for a device, from any thread. What waits in FFmpeg for a network ends by its time-out."""
         if self._wait is not None:
             self._wait.interrupt()
+            if self._container is None:  # in FFmpeg, which waits for a first picture to come
+                v4l2.stop_streaming(self._settings.device)
 
     def close(self) -> None:
         """Let go of the connection, file or device."""
         container, self._container = self._container, None
         self._ahead.clear()
+        # PyAV keeps the packet that it gave last: a device's must go back to the driver before the device is closed.
+        self._reading = iter(())
         self._reading = iter(())  # it may hold a packet, and that must not outlive a device
         if container is not None:
             container.close()
@@ -99,6 +105,8 @@ class Demuxer:
 
     def _open_container(self) -> InputContainer:
         settings = self._settings
+        if settings.kind is Kind.DEVICE:
+            self._check_device_offers()
         before = _descriptors(settings)
         container = av.open(
             _address(settings),
@@ -153,6 +161,14 @@ class Demuxer:
         if wanted and wanted not in (codec, pixel):
             got = pixel if codec == "rawvideo" else codec
             raise self._wrong(f"format: read {wanted!r}, the device gives {got!r}; see `frameloom devices`")
+
+    def _check_device_offers(self) -> None:
+        """FFmpeg takes what the device makes of size and rate, and tells the wish."""
+        settings = self._settings
+        wanted = v4l2.Wish(settings.format, settings.width, settings.height, settings.fps)
+        device = v4l2.describe(settings.device)
+        if device.formats and (what := v4l2.not_offered(device, wanted)):
+            raise self._wrong(f"{settings.device}: {what}; see `frameloom devices`")
 
     def _rotation_deg(self) -> int:
         """How the film is to be turned for display, which FFmpeg tells only with a decoded picture."""

@@ -7,12 +7,15 @@ for the packets waits on a condition. It also empties the socket while a picture
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from frameloom.model.errors import FrameloomError
 from frameloom.model.packet import Packet, PacketFormat
+
+_MOST_BYTES = 64 << 20  # plain pixels from a device fill memory fast
 
 Lost = Callable[[str], FrameloomError]
 
@@ -32,7 +35,7 @@ class Readable(Protocol):
 
 
 class Feed:
-    """Opens and reads `source` in a thread of its own, from `start()` on, up to `depth` packets ahead.
+    """Opens and reads `source` in a thread of its own, from `start()` on, up to `depth` packets or 64 MB ahead.
 
     When the reader lags by that much, a live source loses packets up to the next key picture, counted in `dropped`;
     a bounded one waits. After `close()` the thread ends as soon as FFmpeg lets it, at the latest by the
@@ -51,6 +54,8 @@ class Feed:
         self._done = False
         self._closed = False
         self._skipping = False
+        self._nbytes = 0
+        self._given_up_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"feed {name}", daemon=True)
 
     def start(self) -> None:
@@ -72,17 +77,23 @@ class Feed:
         while (packet := self._take(timeout_s)) is not None:
             yield packet
 
-    def close(self, wait_s: float = 0.5) -> None:
-        """End the reading; waits a little for the thread, which lets go of the connection."""
+    def close(self, wait_s: float = 0.3) -> None:
+        """End the reading; waits a little for the thread, which lets go of the connection.
+
+        May be called again and by several threads: together they wait no longer than that.
+        """
         with self._changed:
-            self._closed = True
+            if not self._closed:
+                self._closed = True
+                self._given_up_s = time.monotonic() + wait_s
             self._packets.clear()
+            self._nbytes = 0
             self._changed.notify_all()
         self._source.interrupt()
         if self._thread.ident is None:
             self._source.close()
         elif self._thread is not threading.current_thread():
-            self._thread.join(wait_s)
+            self._thread.join(max(0.0, self._given_up_s - time.monotonic()))
 
     def _take(self, timeout_s: float) -> Packet | None:
         with self._changed:
@@ -90,7 +101,9 @@ class Feed:
                 raise self._failure(f"no picture for {timeout_s:g} s")
             if self._packets:
                 self._changed.notify_all()
-                return self._packets.popleft()
+                packet = self._packets.popleft()
+                self._nbytes -= len(packet.data)
+                return packet
             if self._error is not None and not self._closed:
                 raise self._error
             return None
@@ -128,17 +141,23 @@ class Feed:
         """Hand `packet` over; False if nobody wants any more."""
         with self._changed:
             if self._source.bounded:
-                self._changed.wait_for(lambda: len(self._packets) < self._depth or self._closed)
-                self._packets.append(packet)
+                self._changed.wait_for(lambda: not self._is_full() or self._closed)
+                self._append(packet)
             else:
                 self._put_or_drop(packet)
             self._changed.notify_all()
             return not self._closed
 
     def _put_or_drop(self, packet: Packet) -> None:
-        full = len(self._packets) >= self._depth
-        self._skipping = full or (self._skipping and not packet.is_key)
+        self._skipping = self._is_full() or (self._skipping and not packet.is_key)
         if self._skipping:
             self.dropped += 1
         else:
-            self._packets.append(packet)
+            self._append(packet)
+
+    def _append(self, packet: Packet) -> None:
+        self._packets.append(packet)
+        self._nbytes += len(packet.data)
+
+    def _is_full(self) -> bool:
+        return len(self._packets) >= self._depth or self._nbytes >= _MOST_BYTES

@@ -59,6 +59,7 @@ class Reconnecting:
         self._on_state = on_state
         self._jitter = jitter
         self._failures = 0
+        self._failing = ""
         self._complaint: str | None = None
         self._ended = False
         self._over = False
@@ -130,13 +131,15 @@ class Reconnecting:
         if self._interrupt.is_set():
             return
         self.losses += 1
-        wait_s = self._next_wait_s(MISCONFIGURED_WAITS_S if isinstance(error, NeedsPerson) else LOST_WAITS_S)
         state = "misconfigured" if isinstance(error, NeedsPerson) else "lost"
+        wait_s = self._next_wait_s(state)
         self._on_state(state, str(error), wait_s)
         self._clock.wait(self._interrupt, wait_s)
 
-    def _next_wait_s(self, waits_s: tuple[float, float]) -> float:
-        first_s, longest_s = waits_s
+    def _next_wait_s(self, state: str) -> float:
+        if state != self._failing:  # a camera that was switched off may come back and refuse the password
+            self._failing, self._failures = state, 0
+        first_s, longest_s = MISCONFIGURED_WAITS_S if state == "misconfigured" else LOST_WAITS_S
         wait_s = min(longest_s, first_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return wait_s * (1 + self._jitter() / 10)

@@ -16,6 +16,7 @@ may be up to one frame ahead of the clock.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import grp
@@ -23,7 +24,8 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +94,16 @@ class Device:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What a person wants of a device, None where anything will do; `format` by FFmpeg's name or the kernel's."""
+
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+
+
 def list_devices(root: str | os.PathLike[str] = "/dev") -> list[Device]:
     """The V4L2 video nodes of the host, by number: cameras, and what is not one (`Device.capture` tells).
 
@@ -132,6 +144,89 @@ def open_descriptors(path: str | os.PathLike[str]) -> list[int]:
     """
     device = os.stat(path).st_rdev
     return [fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open_on(fd, device)]
+
+
+def not_offered(device: Device, wish: Wish) -> str:
+    """What of a wish the device does not have, and what it has instead; nothing if all can be had."""
+    formats = [form for form in device.formats if wish.format is None or _is_called(form, wish.format)]
+    if not formats:
+        return f"format: read {wish.format!r}, it offers {_some(form.fourcc for form in device.formats)}"
+    if wish.width is None or wish.height is None:
+        return ""
+    sizes = [size for form in formats if (size := _offered_size(form, wish.width, wish.height))]
+    if not sizes:
+        offered = _some(name for form in formats for name in _sizes_called(form))
+        return f"size: read {wish.width}x{wish.height}, it offers {offered}"
+    if wish.fps is None or any(_has_rate(size, wish.fps) for size in sizes):
+        return ""
+    rates = _some(f"{rate:g}" for size in sizes for rate in size.rates_fps)
+    return f"fps: read {wish.fps:g}, it offers {rates} at {wish.width}x{wish.height}"
+
+
+def _is_called(form: Format, name: str) -> bool:
+    names = {form.fourcc.upper(), (input_format_name(form.fourcc) or "").upper()}
+    return (input_format_name(name.upper()) or name).upper() in names
+
+
+def _offered_size(form: Format, width: int, height: int) -> Size | None:
+    if (sizes := form.size_range) is not None:
+        fits = _is_step(width, sizes.smallest.width, sizes.largest.width, sizes.step_width)
+        fits &= _is_step(height, sizes.smallest.height, sizes.largest.height, sizes.step_height)
+        return sizes.largest if fits else None
+    return next((size for size in form.sizes if (size.width, size.height) == (width, height)), None)
+
+
+def _is_step(value: int, smallest: int, largest: int, step: int) -> bool:
+    return smallest <= value <= largest and (value - smallest) % max(1, step) == 0
+
+
+def _has_rate(size: Size, fps: float) -> bool:
+    """Drivers round: 30 frames a second may be told as 30.0003."""
+    if not size.rates_fps:
+        return True
+    if size.rates_continuous:
+        return min(size.rates_fps) * 0.99 <= fps <= max(size.rates_fps) * 1.01
+    return any(abs(rate - fps) <= 0.01 * fps for rate in size.rates_fps)
+
+
+def _sizes_called(form: Format) -> list[str]:
+    if (sizes := form.size_range) is not None:
+        low, high = sizes.smallest, sizes.largest
+        steps = f"in steps of {sizes.step_width}x{sizes.step_height}"
+        return [f"{low.width}x{low.height} to {high.width}x{high.height} {steps}"]
+    return [f"{size.width}x{size.height}" for size in form.sizes]
+
+
+def _some(names: Iterable[str]) -> str:
+    """Names in their order, each once; not too many of them."""
+    found = list(dict.fromkeys(names))
+    return ", ".join(found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
+
+
+def stop_streaming(path: str | os.PathLike[str]) -> None:
+    """End what this process streams from a device, from any thread: whoever waits for a picture in a call wakes."""
+    with suppress(OSError):
+        for fd in open_descriptors(path):
+            for buffers in (_BUFFERS, _PLANAR_BUFFERS):
+                with suppress(OSError):
+                    _ioctl(fd, _STREAMOFF, bytearray(buffers.to_bytes(4, sys.byteorder)))
+
+
+def unmap(path: str | os.PathLike[str]) -> None:
+    """Unmap what is left mapped of a device that this process no longer has open.
+
+    FFmpeg leaves its buffers mapped where streaming could not be started; the kernel calls the device busy for as long
+    as that lasts, which would be the life of the process.
+    """
+    with suppress(OSError):
+        if open_descriptors(path):
+            return
+    libc = ctypes.CDLL(None, use_errno=True)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, _, _, _, _, *name = line.split(maxsplit=5)
+        if name == [os.path.realpath(path)]:
+            first, end = (int(address, 16) for address in span.split("-"))
+            libc.munmap(ctypes.c_void_p(first), ctypes.c_size_t(end - first))
 
 
 def input_format_name(fourcc: str) -> str | None:
@@ -195,6 +290,7 @@ _MEMORY_TO_MEMORY = 0x8000 | 0x4000  # V4L2_CAP_VIDEO_M2M, ..._MPLANE: a convert
 _MEDIA_CONTROLLED = 0x20000000  # V4L2_CAP_IO_MC
 _HAS_DEVICE_CAPS = 0x80000000
 
+_MOST_NAMED = 12
 _MOST_ENTRIES = 512  # of one list; a driver that never says "no more" is not believed
 
 
@@ -207,6 +303,7 @@ _QUERYCAP = _request(0, _CAPABILITY, write=False)
 _ENUM_FMT = _request(2, _FORMAT)
 _ENUM_FRAMESIZES = _request(74, _FRAME_SIZE)
 _ENUM_FRAMEINTERVALS = _request(75, _FRAME_INTERVAL)
+_STREAMOFF = _request(19, struct.Struct("=i"), write=True) & ~(2 << 30)  # takes a number, gives nothing back
 
 
 def _ioctl(fd: int, request: int, argument: bytearray) -> None:

@@ -33,6 +33,8 @@ from .meter import Meter
 
 _ENDING_S = 30.0  # how long readers may take to fetch the last frames of a film
 _MEMORY_WAIT_S = 0.5  # until a film tries again to get memory for a frame
+_LATE_NS = 2 * NS_PER_S  # so far behind the camera, pictures are left out
+_CAUGHT_UP_NS = NS_PER_S // 2
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class CameraHost(Host):
         self._media_time = _MediaTime()
         self._decoding = Decoding(spec.name, link, lambda: self._frames.wanted and not link.stopping.is_set())
         self._picture_due_ns = 0  # 0: nobody waits for one
+        self._is_late = False
         self._can_wait = self._settings.pace == "unpaced"
         self._packets = PacketPublisher(packets_of(spec.name), site=spec.site, can_wait=self._can_wait)
         self._frames = FramePublisher(spec.name, site=spec.site, can_wait=self._can_wait)
@@ -120,7 +123,8 @@ class CameraHost(Host):
         if state in ("lost", "misconfigured"):
             self._frames.forget()  # the last picture is no longer the present
             self._packets.forget()
-            self._health.lost(detail, wait_s)
+            if self._health.lost(detail, wait_s):
+                log.warning("%s", self._health.told()[1])
         elif state == "connecting":
             self._health.connecting()
         elif state == "running":
@@ -144,13 +148,16 @@ class CameraHost(Host):
         self._arrived.tick(packet.captured_ns)
         self._follow(packet)
         self._hand_on(packet)
-        if self._frames.wanted:
-            self._decode(packet)
-        else:
+        if not self._frames.wanted:
             self._decoding.skip(packet)
             self._picture_due_ns = 0
             self._health.trouble("frames", "")
             self._good()
+        elif self._falls_behind(packet):
+            self._decoding.skip(packet)
+            self._dropped += 1
+        else:
+            self._decode(packet)
 
     def _follow(self, packet: Packet) -> None:
         """Take over what changes in the midst of a stream: its picture format, and never its media time."""
@@ -181,6 +188,7 @@ class CameraHost(Host):
     def _good(self) -> None:
         self._sessions.good()
         if self._health.good():
+            log.info("pictures of %r come", self.spec.name)
             self.link.wake()
 
     def _trouble(self, stream: str, what: str) -> None:
@@ -241,6 +249,18 @@ class CameraHost(Host):
             self._trouble("frames", f"decoding fails: {type(error).__name__}: {error}")
         else:
             self._judge(seen, packet.captured_ns)
+
+    def _falls_behind(self, packet: Packet) -> bool:
+        """Where decoding is slower than the camera, pictures are left out up to a key frame, and no packet is lost.
+
+        Otherwise all of them would be as old as the source's queue is long, and then packets would be lost.
+        """
+        age_ns = 0 if self._is_film() else self._clock.monotonic_ns() - packet.captured_ns
+        if self._is_late:
+            self._is_late = not (packet.is_key and age_ns < _CAUGHT_UP_NS)
+        else:
+            self._is_late = age_ns > _LATE_NS
+        return self._is_late
 
     def _cannot_decode(self, error: SourceMisconfigured) -> None:
         if self.spec.config.get("give_up"):
@@ -332,10 +352,13 @@ class _Health:
         state, detail = self._telling
         return state, detail or self._note
 
-    def lost(self, why: str, wait_s: float) -> None:
+    def lost(self, why: str, wait_s: float) -> bool:
+        """True if that is news."""
+        news = self._why_lost != why
         self._why_lost = why
         wait = f"{wait_s:.0f}" if wait_s >= 10 else f"{wait_s:.1f}"
         self._telling = State.DEGRADED, f"{why}; trying again in {wait} s"
+        return news
 
     def connecting(self) -> None:
         if self._why_lost:

@@ -29,10 +29,18 @@ class ViewHost(Host):
 
     quality = Integer(80, minimum=20, maximum=95, unit="%", description="JPEG quality of the live picture")
     max_width = Integer(
-        1280, minimum=160, maximum=7680, unit="px", description="Wider pictures are shrunk to this width for viewers"
+        1280,
+        minimum=160,
+        maximum=7680,
+        unit="px",
+        description="Wider pictures are shrunk to this width for viewers",
     )
     max_fps = Number(
-        30, minimum=0.2, maximum=120, unit="frames/s", description="Viewers get at most so many pictures a second"
+        30,
+        minimum=0.2,
+        maximum=120,
+        unit="frames/s",
+        description="Viewers get at most so many pictures a second",
     )
 
     def __init__(self, spec: WorkerSpec, link: Link) -> None:

@@ -114,11 +114,13 @@ def test_a_range_of_sizes_is_respected() -> None:
     with source(GRABBER, format="YUYV", width=322, height=178) as opened:
         frame = picture(opened)
         assert (frame.width, frame.height) == (322, 178)
-    with source(GRABBER, format="YUYV", width=321, height=178) as opened:
-        with pytest.raises(
+    with (
+        source(GRABBER, format="YUYV", width=321, height=178) as opened,
+        pytest.raises(
             SourceMisconfigured, match=r"size: read 321x178, it offers 16x16 to .* in steps of 2x2"
-        ):
-            opened.open()
+        ),
+    ):
+        opened.open()
 
 
 def test_packets_stay_as_they_are_after_the_device_is_closed(camera: str) -> None:
@@ -212,7 +214,7 @@ def test_a_camera_that_stands_still_is_lost(camera: str) -> None:
 def test_a_camera_that_stands_still_from_the_beginning_is_lost_and_let_go(camera: str) -> None:
     vivid.control(camera, "Percentage of Dropped Buffers", 100)
     with source(camera, **SMALL, silence_s=1, connect_s=1) as opened:
-        with pytest.raises(SourceLost, match="no answer for|no picture for"):
+        with pytest.raises(SourceLost, match=r"no answer for|no picture for"):
             some_of_new(opened)
         vivid.control(camera, "Percentage of Dropped Buffers", 0)
         assert len(some_of_new(opened)) == 3
