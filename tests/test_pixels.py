@@ -530,7 +530,7 @@ def test_an_unknown_pixel_format_is_refused():
 
 @pytest.mark.parametrize(("width", "height"), [(-1, 10), (10, 16385)])
 def test_an_impossible_size_is_refused(width, height):
-    with pytest.raises(ValueError, match=rf"picture size: read {width}x{height}, allowed: 1 to 16384 each"):
+    with pytest.raises(ValueError, match=rf"size: read {width}x{height}, allowed: 1 to 16384 each"):
         a_frame().resized(width, height)
 
 

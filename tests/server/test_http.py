@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import httpx
-import pytest
 
 from .bench import HALL, PATIENCE_S, Bench, processor, until
 
@@ -68,21 +67,31 @@ async def test_the_supervisor_s_refusals_have_a_status(server: Server) -> None:
         assert (status, code) == (409, "not-running") and message == "camera 'hall' is stopped"
 
 
-@pytest.mark.parametrize(
-    "name", ["%00", "..%2F..%2Fetc", "%F0%9F%90%9F", "x" * 3000, "a b", "%22%3Cscript%3E", "%FF"]
-)
-async def test_strange_names(server: Server, name: str) -> None:
+STRANGE = [
+    "%00",
+    "..%2F..%2Fetc",
+    "%F0%9F%90%9F",
+    "x" * 3000,
+    "a b",
+    "%22%3Cscript%3E",
+    "%FF",
+    "..",
+    "hall%2F",
+]
+
+
+async def test_strange_names(server: Server) -> None:
     async with server() as bench:
-        for method, path in (
-            ("GET", f"/api/streams/{name}"),
-            ("GET", f"/streams/{name}/snapshot.jpg"),
-            ("GET", f"/streams/{name}/live.mjpg"),
-            ("GET", f"/api/workers/{name}/logs"),
-            ("POST", f"/api/workers/{name}/stop"),
-        ):
-            answer = await bench.http.request(method, path)
-            status, _, message = await problem(answer)
-            assert status in (404, 422) and len(message) < 500, path
+        for name in STRANGE:
+            for method, path in (
+                ("GET", f"/api/streams/{name}"),
+                ("GET", f"/streams/{name}/snapshot.jpg"),
+                ("GET", f"/streams/{name}/live.mjpg"),
+                ("GET", f"/api/workers/{name}/logs"),
+                ("POST", f"/api/workers/{name}/stop"),
+            ):
+                status, _, message = await problem(await bench.http.request(method, path))
+                assert status in (404, 422) and len(message) < 500, path
 
 
 async def test_head_is_get_without_a_body(server: Server) -> None:

@@ -30,7 +30,7 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-class Watched:
+class WatchedPage:
     """A page whose trouble is noted: what it wrote to the console, what it raised, whom it asked."""
 
     def __init__(self, page: Page) -> None:
@@ -53,11 +53,11 @@ class Watched:
 
 
 @contextlib.contextmanager
-def opened(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
+def opened(browser: Browser, url: str, **options: Any) -> Iterator[WatchedPage]:
     """A page at `url` in a fresh context, whose `options` are Playwright's."""
     context = browser.new_context(**options)
     try:
-        watched = Watched(context.new_page())
+        watched = WatchedPage(context.new_page())
         watched.page.goto(url)
         yield watched
     finally:

@@ -21,6 +21,7 @@ expect.set_options(timeout=PATIENCE_MS)
 SITE = """\
 site: troubled
 server: {{port: 0}}
+limits: {{failures: 2}}
 cameras:
   door: {door}
   garden: {garden}
@@ -76,7 +77,7 @@ def test_a_wrong_password_is_said_and_not_shown(page: Page) -> None:
 
 def test_a_crash_is_said_in_short_and_in_full(page: Page) -> None:
     error = page.locator("[data-name=wordy] .error")
-    expect(error).to_contain_text("failed 5 times in a row: RuntimeError: <b>much</b> is to be said")
+    expect(error).to_contain_text("failed 2 times in a row: RuntimeError: <b>much</b> is to be said")
     area = error.bounding_box()
     assert area is not None and area["height"] < 100, "the rest is folded"
     traceback = page.locator("[data-name=wordy] .trouble pre")
@@ -91,7 +92,12 @@ def test_a_crash_is_said_in_short_and_in_full(page: Page) -> None:
     )
 
 
-def test_a_start_that_fails_again_is_said_again(page: Page) -> None:
+def test_a_start_that_fails_again_is_said_again(browser: Browser, site: RunningSite) -> None:
+    with opened(browser, site.url) as watched:
+        start_again(watched.page)
+
+
+def start_again(page: Page) -> None:
     page.get_by_role("button", name="Start wordy", exact=True).click()
     expect(page.locator("[data-name=wordy] .state")).not_to_have_text(re.compile("^failed"))
     expect(page.locator("[data-name=wordy] .state")).to_have_text(re.compile("^failed"))
