@@ -50,7 +50,11 @@ class Out(Protocol):
         """True when all readers are connected, as far as this way can tell."""
 
     def send(self, picture: Array | None, stamp_ns: int) -> None:
-        """Copy `picture` once into what travels (None: hand over a buffer as it is); wait for slow readers."""
+        """Copy `picture` once into what travels (None: hand over a buffer as it is); wait for slow readers.
+
+        Ways with buffers of their own take the next one at the end, as a camera does, which has one ready when a
+        picture comes.
+        """
 
 
 class Way(Protocol):

@@ -86,20 +86,25 @@ class _Out:
         builder = builder.backpressure_strategy(iox2.BackpressureStrategy.RetryUntilDelivered)
         self.publisher = builder.create()
         self._notifier = services.events.notifier_builder().create()
+        self._sample: Any = None
 
     def ready(self) -> bool:
         found = self._services.pictures.dynamic_config.number_of_subscribers
         return bool(found == self._readers)
 
     def send(self, picture: Array | None, stamp_ns: int) -> None:
-        services = self._services
-        sample = self.publisher.loan_slice_uninit(services.nbytes)
-        data = services.view(sample)
-        data[:8].view(np.int64)[0] = stamp_ns
+        if self._sample is None:
+            self._loan()
+        self._data[:8].view(np.int64)[0] = stamp_ns
         if picture is not None:
-            np.copyto(data[_HEAD:], picture)
-        sample.assume_init().send()
+            np.copyto(self._data[_HEAD:], picture)
+        self._sample.assume_init().send()
         self._notifier.notify()
+        self._loan()
+
+    def _loan(self) -> None:
+        self._sample = self.publisher.loan_slice_uninit(self._services.nbytes)
+        self._data = self._services.view(self._sample)
 
 
 @contextlib.contextmanager

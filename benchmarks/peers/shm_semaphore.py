@@ -53,7 +53,7 @@ class _Out:
         self._pairs = run.shared[: run.readers]
         for full, empty in self._pairs:
             _set(full, 0)
-            _set(empty, _SLOTS)
+            _set(empty, _SLOTS - 1)  # one is the publisher's, to be filled next
         self.slots = _Slots(run, SharedMemory(_memory_name(run), create=True, size=_Slots.nbytes(run)))
         self._next = 0
 
@@ -61,8 +61,6 @@ class _Out:
         return True
 
     def send(self, picture: Array | None, stamp_ns: int) -> None:
-        for _, empty in self._pairs:
-            empty.acquire()
         index = self._next
         self._next = (index + 1) % _SLOTS
         self.slots.stamps[index][0] = stamp_ns
@@ -70,6 +68,8 @@ class _Out:
             np.copyto(self.slots.pictures[index], picture)
         for full, _ in self._pairs:
             full.release()
+        for _, empty in self._pairs:
+            empty.acquire()
 
 
 def _set(semaphore: Any, value: int) -> None:

@@ -77,7 +77,7 @@ def test_all_cameras_are_shown_and_alive(page: Page, running: Watched) -> None:
     for name in ("hall", "yard"):
         wait_frames(page, name, 30)
         expect(state(page, name)).to_have_text("running")
-        expect(tile(page, name).locator(".fps").first).to_have_text(re.compile(r"^2\d\.\d$"))
+        expect(tile(page, name).locator(".fps").first).to_have_text(re.compile(r"^\d+\.\d$"))
         expect(tile(page, name).locator(".notice")).to_be_hidden()
     expect(tile(page, "motion").locator(".values")).to_have_text(re.compile(r"score [\d.]+moving (yes|no)"))
     size = tile(page, "hall").locator("canvas").evaluate("canvas => [canvas.width, canvas.height]")

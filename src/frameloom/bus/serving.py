@@ -322,6 +322,9 @@ class Publisher(Delivery):
         with self._lock:
             self._closed = True
             for reader in list(self._readers.values()):
+                # Who has not asked in time misses what is left, but must not take the end for a death.
+                if self._ended and reader.hello and not reader.told_end:
+                    self._send(reader, self._ended)
                 self._remove(reader, "")
             self._listener.withdraw()
             self._kept.close()

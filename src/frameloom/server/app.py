@@ -45,6 +45,7 @@ def create_app(site: str, *, address: str = "127.0.0.1", patience_s: float = 30.
         lifespan=_lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.site = SiteView(site)

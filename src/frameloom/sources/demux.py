@@ -57,6 +57,8 @@ class Demuxer:
         self._skipped = 0
         self._lossy = settings.kind is Kind.RTSP
         self._has_lost = False
+        self._in_doubt = False
+        self._keys = 0
         self._wait = _DeviceWait() if settings.kind is Kind.DEVICE else None
 
     def open(self) -> PacketFormat:
@@ -64,7 +66,9 @@ class Demuxer:
         libav_log.quieten(self._settings.secrets)
         began_ns = self._clock.monotonic_ns()
         try:
-            self._container = self._open_container()
+            with libav_log.warnings() as warnings:
+                self._container = self._open_container()
+            self._in_doubt = any(_LOST_PART in text for text in warnings)
             self.format = self._described(self._container)
         except (av.error.FFmpegError, OSError) as error:
             if self._wait is not None and self._container is None:
@@ -251,11 +255,20 @@ class Demuxer:
         with libav_log.warnings() as warnings:
             packet = next(self._reading, None)
         has_lost = any(_LOST_PART in text for text in warnings)
-        if packet is not None and (has_lost or self._has_lost):
+        if packet is not None and (has_lost or self._has_lost or self._is_doubtful(packet)):
             packet.is_corrupt = True
         # It gives a picture when the next one has begun: the lost part may belong to either.
         self._has_lost = has_lost
         return packet
+
+    def _is_doubtful(self, packet: AvPacket) -> bool:
+        """Where parts were lost while FFmpeg looked at the stream to open it, what it had read by then may be damaged.
+
+        How much that is, it does not tell: what comes from the second key picture on is surely read later.
+        """
+        self._keys += packet.is_keyframe
+        self._in_doubt = self._in_doubt and self._keys < 2
+        return self._in_doubt
 
     def _wait_for_device(self, wait: _DeviceWait) -> bool:
         if not wait.ready(self._settings.silence_s):
