@@ -98,7 +98,8 @@ def _crew(folder: str, readers: int) -> Iterator[tuple[Any, list[Any]]]:
 
 
 def _slope_us(costs: dict[Key, list[Cost]], mode: str, counts: tuple[int, ...]) -> float:
-    """Least squares through the medians: CPU of the publishing thread for one more reader and one frame."""
+    """Least squares through the medians, from one reader on: CPU of the publishing thread for one more and a frame."""
+    counts = tuple(number for number in counts if number)
     medians = [statistics.median(cost.thread_us for cost in costs[mode, number]) for number in counts]
     return statistics.linear_regression(counts, medians).slope
 
@@ -116,7 +117,7 @@ def _tell(
         title = f"{PACED_FPS:.0f} frames/s" if mode == "paced" else "saturated"
         rows = [_row(number, costs[mode, number]) for number in counts]
         part.say(report.table((f"readers, {title}", "publishing thread", "whole process", "frames/s"), rows))
-        part.say(f"One more reader: {report.at_most(_slope_us(costs, mode, counts), 1)} us (least squares).")
+        part.say(f"One more reader: {report.at_most(_slope_us(costs, mode, counts), 1)} us (least squares, 1 and more).")
 
 
 def _row(number: int, costs: list[Cost]) -> list[str]:

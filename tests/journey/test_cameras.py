@@ -154,13 +154,13 @@ IMPATIENT = "silence_s: 1, connect_s: 3"
 
 
 class Steady(threading.Thread):
-    """Reads a camera that nothing is wrong with, and notes where the film it shows breaks off."""
+    """Reads a camera that nothing is wrong with, and counts the pictures that its worker did not pass on."""
 
     def __init__(self, camera: str) -> None:
         super().__init__(daemon=True)
         self.camera = camera
         self.frames = 0
-        self.breaks: list[str] = []
+        self.missing = 0
         self.over = False
         self._frames = frames_of(camera, "trouble")
 
@@ -171,9 +171,9 @@ class Steady(threading.Thread):
             if found is None:
                 continue
             shown = number(found)
-            # What this thread was too late for shows in the numbers of the frames, and is not held against the camera.
-            if last is not None and (shown - last[1] - (found.seq - last[0])) % FRAMES:
-                self.breaks.append(f"{self.camera}: {shown} came after {last[1]}")
+            if last is not None:
+                # What this thread was too late for shows in the numbers of the frames.
+                self.missing += (shown - last[1] - (found.seq - last[0])) % FRAMES
             last = found.seq, shown
             self.frames += 1
             del found
@@ -245,7 +245,8 @@ def trouble(all_trouble: Trouble) -> Iterator[Trouble]:
     wait_until(
         lambda: all(each.frames > before + 5 for each, before in zip(all_trouble.steady, seen, strict=True))
     )
-    assert [found for each in all_trouble.steady for found in each.breaks] == []
+    for each in all_trouble.steady:  # on a busy machine, the server may be late
+        assert each.missing <= all_trouble[each.camera].dropped_units
 
 
 class TestTrouble:

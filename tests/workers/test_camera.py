@@ -187,6 +187,7 @@ def test_a_newcomer_sees_the_present_picture_first(films: Films, bframes: int) -
     """Not the next key frame's, and not those before it that had to be decoded for it."""
     film = films(f"long-{bframes}.mp4", bframes=bframes, preset="veryfast")
     with RtspServer({"yard": film}) as server, running(server.url("yard")) as camera:
+        firsts = []
         for _ in range(3):
             came = camera.told.frames
             camera.wait(lambda report, at=came + 17: report.frames > at)  # type: ignore[misc]
@@ -195,8 +196,10 @@ def test_a_newcomer_sees_the_present_picture_first(films: Films, bframes: int) -
                 first = frame(frames)
                 seen = [number(first), *numbers(frames, 10)]
                 assert follows(seen), seen
+                firsts.append(seen[0])
                 # Pictures that wait for their order were captured a little earlier.
                 assert first.captured_ns > joined_ns - (bframes + 1) * 2 * STEP_NS
+        assert firsts.count(0) <= 1  # it may have been its turn once
         assert camera.info["decode_errors"] == camera.info["withheld"] == 0
 
 
@@ -582,10 +585,11 @@ def test_without_memory_a_film_waits(films: Films) -> None:
 
 
 def test_a_decoder_that_raises_costs_no_packets(server: RtspServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode, broken = Decoder.decode, threading.Event()
+    decode, broken, raised = Decoder.decode, threading.Event(), []
 
     def breaks(self: Decoder, packet: Packet) -> Any:
         if broken.is_set():
+            raised.append(packet.is_key)
             raise MemoryError("on purpose")
         return decode(self, packet)
 
@@ -596,18 +600,19 @@ def test_a_decoder_that_raises_costs_no_packets(server: RtspServer, monkeypatch:
         camera.wait_state(State.DEGRADED, "decoding fails: MemoryError")
         seqs = [packet(packets).seq for _ in range(2 * FRAMES)]
         assert seqs == list(range(1, 2 * FRAMES + 1))
+        assert all(raised[1:])  # it is tried with key frames only, and not with all since the last one
         broken.clear()
         camera.wait_state(State.RUNNING)
         assert frame(frames).seq < frame(frames).seq  # pictures come again
 
 
 class Exotic:
-    """A source of a codec that nobody can decode."""
+    """A source of which no picture can be made."""
 
-    name, live = "yard", True
+    name, live, codec = "yard", True, "no-such-codec"
 
     def __init__(self, *_: Any) -> None:
-        self.format = PacketFormat("no-such-codec", 320, 240)
+        self.format = PacketFormat(self.codec, 320, 240)
         self._closed = threading.Event()
 
     def open(self) -> PacketFormat:
@@ -639,6 +644,22 @@ def test_a_codec_that_cannot_be_decoded_is_passed_on_as_packets(monkeypatch: pyt
         pytest.raises(SourceMisconfigured, match="no-such-codec"),
     ):
         camera.join()
+
+
+class Nonsense(Exotic):
+    codec = "h264"
+
+
+def test_packets_of_which_no_picture_can_be_made_are_a_lost_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_module, "open_source", Nonsense)
+    with running("rtsp://127.0.0.1/x", silence_s=0.2) as camera, packets_of() as packets:
+        camera.wait_state(State.RUNNING)  # nobody wants to know
+        with frames_of():
+            told = camera.wait_state(State.DEGRADED, "'yard': no picture could be made for 0.2 s")
+            assert told.info["decode_errors"] > 0
+            camera.wait_state(State.DEGRADED, "connected again, waiting for a picture")
+            assert packet(packets).is_key
+        camera.wait_state(State.RUNNING)
 
 
 # --- what is reported --------------------------------------------------------------------------------------------

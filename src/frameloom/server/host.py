@@ -82,7 +82,7 @@ class ServerHost(Host):
         await server.serve(sockets=[listener])
         stopping.cancel()
 
-    async def _stop_in_time(self, server: uvicorn.Server) -> None:
+    async def _stop_in_time(self, server: WebServer) -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(self.link.stop_fd, stopped.set)
@@ -91,7 +91,7 @@ class ServerHost(Host):
         self._app.state.live.close()
         server.should_exit = True
         await asyncio.sleep(_GRACE_S)
-        server.force_exit = True  # somebody does not read what we said
+        server.abort_connections()  # of those that do not read what we said
 
 
 class WebServer(uvicorn.Server):
@@ -103,6 +103,7 @@ class WebServer(uvicorn.Server):
             log_level="warning",
             access_log=False,
             server_header=False,
+            log_config=None,
             lifespan="on",
             ws="websockets-sansio",
             ws_per_message_deflate=False,
@@ -110,6 +111,11 @@ class WebServer(uvicorn.Server):
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
+
+    def abort_connections(self) -> None:
+        """Close every connection at once, whatever has not been sent on it."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -113,9 +113,7 @@ class MotionJpeg(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if not scope.get("frameloom.head"):
                 await self._serve(feed, receive, send)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_WORD_S):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _serve(self, feed: Feed, receive: Receive, send: Send) -> None:
         try:
