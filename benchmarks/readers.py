@@ -117,7 +117,9 @@ def _tell(
         title = f"{PACED_FPS:.0f} frames/s" if mode == "paced" else "saturated"
         rows = [_row(number, costs[mode, number]) for number in counts]
         part.say(report.table((f"readers, {title}", "publishing thread", "whole process", "frames/s"), rows))
-        part.say(f"One more reader: {report.at_most(_slope_us(costs, mode, counts), 1)} us (least squares, 1 and more).")
+        part.say(
+            f"One more reader: {report.at_most(_slope_us(costs, mode, counts), 1)} us (least squares, 1 and more)."
+        )
 
 
 def _row(number: int, costs: list[Cost]) -> list[str]:
