@@ -28,7 +28,7 @@ class Host:
     def __init__(self, use: str, params: dict[str, object], can_wait: bool = True) -> None:
         self.link, self._theirs = Link.pair()
         self.frames = FramePublisher("hall", can_wait=can_wait)
-        config = {"use": use, "policy": "every"}
+        config = {"use": use, "policy": "every", "await_reader": True}  # or the first results may go unread
         spec = WorkerSpec("looks", "processor", "", config, params, ("hall",))
         self.host = ProcessorHost(spec, self.link)
         self.results = Subscription("looks", policy="every", leases=16)
