@@ -8,8 +8,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -82,16 +84,16 @@ def reader_in_a_change_of_epoch() -> None:
     """Has read the announcement of the new memory, and not the first item in it."""
     with Subscription(STREAM, policy="every", leases=8, client="victim") as frames:
         say()
-        frames._understand = wait_at_item(frames._understand)  # type: ignore[method-assign]
+        frames._item = wait_at_item(frames._item)  # type: ignore[method-assign]
         while True:
             take(frames)
 
 
-def wait_at_item(understand: Callable[..., Any]) -> Callable[..., Any]:
-    def first_the_epoch(connection: Any, message: bytes, fds: list[int]) -> Any:
-        if message[0] == protocol.Type.ITEM and connection.epoch.number > 1:
+def wait_at_item(take_item: Callable[..., Any]) -> Callable[..., Any]:
+    def first_the_epoch(connection: Any, message: bytes) -> Any:
+        if connection.epoch.number > 1:
             wait_for_the_end()
-        return understand(connection, message, fds)
+        return take_item(connection, message)
 
     return first_the_epoch
 
@@ -230,6 +232,24 @@ def fork_with_a_publisher() -> None:
         say(intact=is_intact(take(frames)))
 
 
+def fork_while_a_thread_is_in_the_publisher() -> None:
+    """Its lock is held in the child by a thread that does not exist there."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold(publisher: FramePublisher) -> None:
+        with publisher._lock:
+            held.set()
+            done.wait(GENEROUS_S)
+
+    with FramePublisher(STREAM) as publisher:
+        thread = threading.Thread(target=hold, args=(publisher,))
+        thread.start()
+        held.wait(GENEROUS_S)
+        in_child(lambda: [publisher.readers(), errors_of(lambda: publisher.reserve(SMALL))])
+        done.set()
+        thread.join()
+
+
 def fork_after_the_end() -> None:
     """What was closed before the fork is not closed again in the child, where its numbers mean other things."""
     publisher, frames = FramePublisher(STREAM), Subscription(STREAM)
@@ -243,6 +263,7 @@ def fork_after_the_end() -> None:
 def in_child(look: Callable[[], list[Any]]) -> None:
     pid = os.fork()
     if pid == 0:
+        signal.alarm(10)  # a deadlock in the child ends it
         try:
             say(child=look())
         finally:

@@ -135,7 +135,7 @@ LIES: dict[str, tuple[Speech, str]] = {
     "an epoch without memory": (with_descriptors(0), "message of type 17 is not expected here"),
     "an epoch with two memories": (with_descriptors(2), "message of type 17 is not expected here"),
     "more descriptors than we take": (with_descriptors(9), "was cut short, or this process"),
-    "descriptors with an item": (with_descriptors(3, item()), "ITEM: epoch 1 was not announced"),
+    "descriptors with an item": (with_descriptors(3, item()), "message of type 18 is not expected here"),
     "descriptors with the end": (with_descriptors(1, protocol.pack_error("over")), "over"),
     "an epoch cut short": (with_descriptors(1, b"\x11\1\1\1"), "EPOCH: cut short at 4 bytes"),
     "an epoch with half a description": (with_descriptors(1, b"\x11" + bytes(99) + b"{"), "no valid JSON"),

@@ -301,6 +301,11 @@ class TestForks:
         assert said[2:] == [[], False, None]
         assert child.facts()["intact"]
 
+    def test_a_lock_that_another_thread_held_stops_nobody(self, start: Start) -> None:
+        said = start("fork_while_a_thread_is_in_the_publisher").facts()["child"]
+        assert said[0] == []
+        assert "belongs to the process that forked" in said[1]
+
     def test_what_was_closed_is_not_closed_again_in_the_child(self, start: Start) -> None:
         said = start("fork_after_the_end").facts()["child"]
         assert said == [True] * 20

@@ -103,12 +103,10 @@ def test_a_description_that_fits_into_no_message_is_refused_by_who_made_it() -> 
 @given(HEADERS, JSON, st.none() | st.binary(max_size=50))
 def test_an_item_goes_round(header: ItemHeader, metadata: dict[str, Any], inline: bytes | None) -> None:
     meta = json.dumps(metadata).encode() if metadata else b""
-    header.meta_bytes = len(meta)
+    header = header._replace(meta_bytes=len(meta))
     if inline is not None:
-        header.flags |= protocol.INLINE
-        header.length = len(inline)
-    fields = [getattr(header, name) for name in ItemHeader.__slots__]
-    message = protocol.ITEM.pack(Type.ITEM, fields[0], 0, *fields[1:]) + meta + (inline or b"")
+        header = header._replace(flags=header.flags | protocol.INLINE, length=len(inline))
+    message = protocol.ITEM.pack(Type.ITEM, header.flags, 0, *header[1:]) + meta + (inline or b"")
     assert protocol.unpack_item(message) == (header, metadata, inline or b"")
 
 

@@ -34,6 +34,7 @@ from tests.bus.parts import (
     packet,
     pattern,
     publish,
+    readable,
     socket_of,
     take,
     until,
@@ -249,6 +250,21 @@ class TestWaitingForReaders:
             thread.join()
             assert late == 0
             assert reader.stats.dropped == 0
+
+    def test_who_waits_hears_the_question_itself(self) -> None:
+        with (
+            FramePublisher("hall", can_wait=True) as publisher,
+            Subscription("hall", policy="every", leases=2) as reader,
+        ):
+            joined(publisher, 1)
+            for seed in (1, 2):
+                publish(publisher, seed)
+            waited_for = publisher._attend(publisher._behind)
+            assert take(reader).seq == 1
+            assert reader.get(0.02) is None  # asks, and the socket's thread has had time to hear it
+            assert readable(waited_for[0].fd, 0)
+            publisher._leave_to_thread(waited_for)
+            assert take(reader).seq == 2
 
     def test_the_end_can_be_waited_for(self) -> None:
         with (
@@ -662,13 +678,16 @@ class TestMemory:
         with FramePublisher("hall", slots=64) as publisher, Subscription("hall") as reader:
             joined(publisher, 1)
             publish(publisher, 1)
-            take(reader)
+            kept = [take(reader)]
             with monkeypatch.context() as context:
                 context.setattr(os, "posix_fallocate", refuse)
                 with pytest.raises(
                     OutOfMemory, match="shared memory: 3072 bytes more: No space left on device"
                 ):
-                    use_up(publisher, reader)
+                    use_up(publisher, reader, kept)
+                for _ in range(100):
+                    with pytest.raises(OutOfMemory):
+                        publisher.reserve(SMALL)
             publish(publisher, 100)
             assert take(reader).pts_ns == 100
             assert publisher._kept.epoch.allocator.free_slots > 50  # type: ignore[union-attr]
@@ -711,7 +730,9 @@ class TestMemory:
                     publisher.publish(packet(2, is_key=False, nbytes=100_000))
             publisher.publish(packet(3, is_key=False))
             publisher.publish(packet(4))
-            assert [take(reader).seq for _ in range(2)] == [1, 4]
+            for seed in range(5, 9):
+                publisher.publish(packet(seed, is_key=False))
+            assert [take(reader).seq for _ in range(6)] == [1, 4, 5, 6, 7, 8]
             assert reader.stats.dropped == 2
 
     def test_a_ring_that_cannot_grow_stays(self) -> None:
@@ -728,8 +749,7 @@ class TestMemory:
             assert publisher._memory_bytes == 16 * PAGE
 
 
-def use_up(publisher: FramePublisher, reader: Subscription) -> None:
-    kept = []
+def use_up(publisher: FramePublisher, reader: Subscription, kept: list[Any]) -> None:
     while True:
         publish(publisher, 2)
         kept.append(take(reader))

@@ -25,7 +25,9 @@ from . import forks, protocol
 from .memory import MappedMemory
 from .protocol import Kind
 
+_NOSIGNAL = int(socket.MSG_NOSIGNAL)  # an enumeration costs more than the call
 _DEFERRED = 1  # leases that may wait for the next WANT instead of a message of their own
+_BYTE = np.dtype(np.uint8)
 Key = tuple[int, int]
 # Left by their subscriptions, kept alive by the frames that somebody still holds.
 _lingering: set[Any] = set()
@@ -103,7 +105,7 @@ class Connection:
         if header.offset + header.length > len(epoch.memory.map):
             raise PeerError(f"ITEM: {header.length} bytes at {header.offset} lie outside the memory")
         self._epoch_used = True
-        array: Array = np.frombuffer(epoch.memory.map, np.uint8, header.length, header.offset)
+        array: Array = np.ndarray((header.length,), _BYTE, epoch.memory.map, header.offset)
         key = (header.epoch, header.block)
         lease = _Lease(array, _over)
         lease.connection, lease.key = self, key
@@ -122,14 +124,15 @@ class Connection:
     def want(self, credits: int) -> bool:
         """Ask for more items and return what is over; False if the publisher did not take the message now."""
         returned = []
-        with contextlib.suppress(IndexError):
-            while True:
+        try:
+            while self._returned:
                 returned.append(self._returned.popleft())
+        except IndexError:  # another thread was quicker
+            pass
         if not (credits or returned):
             return True
-        message = protocol.pack_want(credits, returned) if returned or credits != 1 else protocol.WANT_ONE
         try:
-            self.sock.send(message, socket.MSG_NOSIGNAL)
+            self.sock.send(protocol.pack_want(credits, returned), _NOSIGNAL)
             return True
         except BlockingIOError:
             self._returned.extendleft(returned)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Sequence
 
@@ -22,6 +23,9 @@ from .retention import Item, Retention
 
 log = logging.getLogger(__name__)
 
+# Used once per item, where an enumeration costs more than the rest.
+_ITEM, _WANT, _NOSIGNAL = int(Type.ITEM), int(Type.WANT), int(socket.MSG_NOSIGNAL)
+
 Times = tuple[int, int, int, int, int]  # pts, captured, captured_at, dts, duration, in ns
 
 
@@ -34,6 +38,8 @@ class Delivery:
         self.stream, self.site, self.can_wait = stream, site, can_wait
         self._clock = clock
         self._readers: dict[int, Reader] = {}
+        self._greeted: tuple[Reader, ...] = ()  # those of them that have said hello
+        self._every_wanted = False
         self._kept = Retention(self.kind, stream, backend)
         self._seq = 0
         self._ended: bytes | None = None
@@ -82,12 +88,48 @@ class Delivery:
     def _publish(self, item: Item) -> None:
         self._seq = item.seq
         self._kept.append(item)
-        for reader in list(self._readers.values()):
-            if reader.hello is None:
-                continue
-            self._hear(reader)
-            self._deliver(reader)
+        for reader in self._greeted:
+            self._hear_credit(reader)
+            if not self._sent_at_once(reader, item):
+                self._deliver(reader)
+        if self._every_wanted:
+            for reader in self._greeted:
+                if reader.is_every:  # it is at work already, and what it gave back is filled next, while it is warm
+                    self._hear_credit(reader)
         self._trim()
+
+    def _hear_credit(self, reader: Reader) -> None:
+        """No more than that: to find that nothing more was said costs as much as to hear it."""
+        while not reader.credit and self._hear_one(reader):
+            pass
+
+    def _sent_at_once(self, reader: Reader, item: Item) -> bool:
+        """Send the newest item to a reader that has had all others: the usual case of `_deliver`, made quick.
+
+        False if this is not the usual case, and then nothing has been done.
+        """
+        epoch = item.epoch
+        if (
+            not reader.credit
+            or reader.last_seq != item.seq - 1
+            or (reader.needs_key and not item.is_key)
+            or (epoch is not None and (reader.epoch != epoch.number or len(reader.leased) >= reader.limit))
+        ):
+            return False
+        try:
+            reader.sock.send(item.message, _NOSIGNAL)
+        except OSError:
+            return False  # once more, and then with its consequences
+        if epoch is not None:
+            epoch.leases.hold(item.block)
+            reader.leased.add(item.lease)
+        reader.credit -= 1
+        reader.sent += 1
+        reader.needs_key = False
+        reader.last_seq = item.seq
+        if reader.watched:
+            self._watch(reader, False)
+        return True
 
     def _allocate(self, nbytes: int) -> tuple[int, int] | None:
         """(block, offset) of free memory, at the price of the oldest items that nobody waits for.
@@ -96,16 +138,17 @@ class Delivery:
         """
         if (placed := self._try_to_allocate(nbytes)) is not None:
             return placed
-        for reader in list(self._readers.values()):
+        for reader in self._greeted:
             self._hear_all(reader)  # what they gave back may be enough
         while (placed := self._try_to_allocate(nbytes)) is None and self._drop_what_was_sent():
             pass
         return placed or self._kept.allocate(nbytes)
 
     def _try_to_allocate(self, nbytes: int) -> tuple[int, int] | None:
-        with contextlib.suppress(OutOfMemory):
+        try:
             return self._kept.allocate(nbytes)
-        return None
+        except OutOfMemory:
+            return None
 
     def _drop_what_was_sent(self) -> bool:
         """Let go of the oldest item, if there is one that nobody waits for."""
@@ -117,7 +160,8 @@ class Delivery:
 
     def _sent_to_all(self) -> int:
         """The number up to which no reader has to be waited for."""
-        return min((r.last_seq for r in self._behind()), default=self._seq)
+        behind = self._behind()
+        return min(reader.last_seq for reader in behind) if behind else self._seq
 
     def _deliver(self, reader: Reader) -> None:
         """Send what the reader has credit for, then the end if there is one; watch it if it is behind."""
@@ -141,7 +185,7 @@ class Delivery:
             return False
         if epoch is not None:
             epoch.leases.hold(item.block)
-            reader.leased.add((epoch.number, item.block))
+            reader.leased.add(item.lease)
         reader.credit -= 1
         reader.sent += 1
         reader.needs_key = False
@@ -171,18 +215,14 @@ class Delivery:
         epoch = self._kept.epoch.number if self._kept.epoch else 0
         seq, now_ns = self._seq + 1, self._clock.monotonic_ns()
         pts_ns, captured_ns, captured_at_ns, dts_ns, duration_ns = times
-        fixed = (Type.ITEM, flags, 0, epoch, placed[0], len(meta), placed[1], length, seq)
-        all_times = (pts_ns, captured_ns, captured_at_ns, now_ns, dts_ns, duration_ns)
-        return protocol.ITEM.pack(*fixed, *all_times) + meta + inline
+        block, offset = placed
+        fixed = protocol.ITEM.pack(
+            _ITEM, flags, 0, epoch, block, len(meta), offset, length, seq,
+            pts_ns, captured_ns, captured_at_ns, now_ns, dts_ns, duration_ns,
+        )  # fmt: skip
+        return fixed + meta + inline if meta or inline else fixed
 
     # --- hearing ---------------------------------------------------------------------------------------------------
-
-    def _hear(self, reader: Reader) -> None:
-        """Take what the reader has said; no more than its question, if that is what it was waited for."""
-        if reader.credit:
-            self._hear_all(reader)
-        while reader.credit == 0 and self._hear_one(reader):
-            pass
 
     def _hear_all(self, reader: Reader) -> None:
         """Take all that the reader has said: little, since each message uses up credit or leases it was given."""
@@ -201,16 +241,17 @@ class Delivery:
             self._remove(reader, "")
             return False
         try:
-            self._understand(reader, message)
+            if message[0] == _WANT and reader.hello:
+                self._grant(reader, *protocol.unpack_want(message))
+            else:
+                self._understand(reader, message)
         except PeerError as error:
             self._refuse(reader, str(error))
         return self._readers.get(reader.fd) is reader
 
     def _understand(self, reader: Reader, message: bytes) -> None:
         kind = message[0]
-        if kind == Type.WANT and reader.hello:
-            self._grant(reader, *protocol.unpack_want(message))
-        elif kind == Type.BYE and reader.hello and not reader.leaving:
+        if kind == Type.BYE and reader.hello and not reader.leaving:
             reader.leave()
             self._count_readers()
         elif kind == Type.HELLO and not reader.hello:
@@ -225,7 +266,7 @@ class Delivery:
             if lease not in reader.leased:
                 raise PeerError(f"WANT: returns block {lease[1]} of epoch {lease[0]}, which it does not hold")
             reader.leased.discard(lease)
-            self._kept.return_lease(*lease)
+            self._kept.return_lease(lease)
         allowed = 0 if reader.leaving else protocol.MOST_CREDITS - reader.credit
         if credits > allowed:
             raise PeerError(f"WANT: read {credits} more credits, allowed: {allowed}")
@@ -256,12 +297,14 @@ class Delivery:
         reader.close()
         reader.credit = 0
         for lease in reader.leased:
-            self._kept.return_lease(*lease)
+            self._kept.return_lease(lease)
         reader.leased.clear()
         self._count_readers()
 
     def _count_readers(self) -> None:
-        wanted = any(r.hello and not r.leaving for r in self._readers.values())
+        self._greeted = tuple(reader for reader in self._readers.values() if reader.hello)
+        self._every_wanted = any(reader.is_every for reader in self._greeted)
+        wanted = any(not reader.leaving for reader in self._greeted)
         if wanted == self._wanted:
             return
         self._wanted = wanted
@@ -281,5 +324,5 @@ class Delivery:
         """Those that the publisher has to wait for."""
         if not self.can_wait:
             return []
-        every = [r for r in self._readers.values() if r.hello and r.policy is Policy.EVERY]
-        return [r for r in every if r.last_seq < self._seq]
+        seq = self._seq
+        return [reader for reader in self._greeted if reader.last_seq < seq and reader.is_every]

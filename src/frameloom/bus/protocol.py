@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from frameloom.model.errors import PeerError
 from frameloom.model.frame import PictureFormat, PixelFormat
@@ -72,6 +72,8 @@ _EPOCH = struct.Struct("<BBBBIQQII")
 _PLANE = struct.Struct("<IIII")  # offset, width, height, channels
 _MOST_PLANES = 4
 ITEM = struct.Struct("<BBHIIIQQQqqqqqq")
+_ITEM_HEADER = struct.Struct("<xBxxIIIQQQqqqqqq")  # the same without its type and padding
+_WANT_AND_ONE = struct.Struct("<BxxxIIII")  # with one returned lease, the usual case
 _PIXELS = {
     PixelFormat.GRAY: 1,
     PixelFormat.YUV420P: 2,
@@ -81,8 +83,7 @@ _PIXELS = {
 }
 
 
-@dataclass(slots=True)
-class ItemHeader:
+class ItemHeader(NamedTuple):
     """The fixed part of an ITEM message. Times in ns; `published_ns` is monotonic, when it was handed over."""
 
     flags: int
@@ -144,8 +145,10 @@ def unpack_welcome(message: bytes) -> tuple[Kind, dict[str, Any]]:
         raise PeerError(f"WELCOME: kind: read {kind}, allowed: 1 to 3") from None
 
 
-def pack_want(credits: int, returned: Iterable[tuple[int, int]] = ()) -> bytes:
+def pack_want(credits: int, returned: Sequence[tuple[int, int]] = ()) -> bytes:
     """Ask for `credits` more items, and return leases as (epoch, block)."""
+    if len(returned) == 1:
+        return _WANT_AND_ONE.pack(Type.WANT, credits, 1, *returned[0])
     leases = [LEASE.pack(epoch, block) for epoch, block in returned]
     return _WANT.pack(Type.WANT, credits, len(leases)) + b"".join(leases)
 
@@ -155,6 +158,10 @@ WANT_ONE = _WANT.pack(Type.WANT, 1, 0)
 
 def unpack_want(message: bytes) -> tuple[int, list[tuple[int, int]]]:
     """Credits granted and leases returned; raises `PeerError` if the message is cut or excessive."""
+    if len(message) == _WANT_AND_ONE.size:
+        _, credits, count, epoch, block = _WANT_AND_ONE.unpack(message)
+        if count == 1 and credits <= MOST_CREDITS:
+            return credits, [(epoch, block)]
     try:
         _, credits, count = _WANT.unpack_from(message)
         if len(message) != _WANT.size + count * LEASE.size or credits > MOST_CREDITS:
@@ -202,7 +209,9 @@ def unpack_item(message: bytes) -> tuple[ItemHeader, dict[str, Any], bytes]:
     """Header, metadata and inline payload; raises `PeerError` if the message is cut."""
     if len(message) < ITEM.size:
         raise PeerError(f"ITEM: cut short at {len(message)} bytes")
-    header = ItemHeader(*_without_padding(ITEM.unpack_from(message)))
+    header = ItemHeader._make(_ITEM_HEADER.unpack_from(message))
+    if len(message) == ITEM.size and not (header.meta_bytes or header.flags & INLINE):
+        return header, {}, b""
     end = ITEM.size + header.meta_bytes
     inline = header.length if header.flags & INLINE else 0
     if len(message) != end + inline:
@@ -228,10 +237,6 @@ def unpack_body(message: bytes) -> dict[str, Any]:
 def _printable(name: Any) -> str:
     """What a stranger calls itself, fit for a log and a terminal."""
     return "".join(c if c.isprintable() else "?" for c in str(name)[:80])
-
-
-def _without_padding(fields: tuple[Any, ...]) -> tuple[Any, ...]:
-    return fields[1], *fields[3:]
 
 
 def _check_preamble(message: bytes, want: Type, who: str) -> int:

@@ -71,7 +71,7 @@ class FramePublisher(Publisher):
         """
         with self._lock:
             self._check_open()
-            if format != self._format:
+            if format is not self._format and format != self._format:
                 self._begin(format)
             elif self._grow:
                 self._try_to_grow(format)
@@ -100,7 +100,6 @@ class FramePublisher(Publisher):
             message = self._header(0, (slot.block, slot.offset), meta, length, times)
             self._open = None
             self._publish(Item(self._seq + 1, True, message, length, epoch, slot.block))
-            epoch.leases.drop(slot.block)  # the writer's own hold
             return self._seq
 
     def publish_frame(self, frame: Frame) -> int:
@@ -138,10 +137,10 @@ class FramePublisher(Publisher):
             raise OutOfMemory(f"stream {self.stream!r}: all {self._slots} slots are in use")
         block, offset = placed
         epoch.leases.hold(block)
-        if block not in self._made:
+        if (slot := self._made.get(block)) is None:
             data = epoch.memory.array[offset : offset + format.nbytes]
-            self._made[block] = Slot(block, offset, data, format)
-        return self._made[block]
+            slot = self._made[block] = Slot(block, offset, data, format)
+        return slot
 
     def _trim(self) -> None:
         if not self._wanted:
@@ -153,12 +152,13 @@ class FramePublisher(Publisher):
 
     def _to_keep(self) -> int:
         """Frames to retain, the newest among them."""
-        if not any(r.policy is Policy.EVERY for r in self._readers.values()):
+        if not self._every_wanted:
             return 1
         if not self.can_wait:
             return self._history
-        room = self._slots - self._promised() - 1
-        return max(1, min(self._seq - self._sent_to_all(), room))
+        first = min([reader.last_seq for reader in self._greeted if reader.is_every])
+        behind = self._seq - first
+        return 1 if behind <= 1 else max(1, min(behind, self._slots - self._promised() - 1))
 
     def _abandoned(self) -> None:
         self._kept.clear()
@@ -194,14 +194,15 @@ class _RingPublisher(Publisher):
         block, offset = self._place(len(data))
         epoch = self._kept.epoch
         assert epoch
-        epoch.leases.hold(block)  # the writer's own
+        epoch.leases.hold(block)
         try:
             self._kept.write(offset, data)
             flags = protocol.KEY if is_key else 0
             message = self._header(flags, (block, offset), meta, len(data), times)
-            self._publish(Item(self._seq + 1, is_key, message, len(data), epoch, block))
-        finally:
+        except BaseException:
             epoch.leases.drop(block)
+            raise
+        self._publish(Item(self._seq + 1, is_key, message, len(data), epoch, block))
 
     def _place(self, nbytes: int) -> tuple[int, int]:
         placed = self._allocate(nbytes)

@@ -24,6 +24,7 @@ class Reader:
     credit    items that it wants and has not been sent
     last_seq  number of the item that it was sent, or passed over, last
     leased    (epoch, block) of every block it may be looking at, at most `limit`
+    is_every  it wants every item
     leaving   it wants no more items, and stays only until its leases are back
     watched   the socket's thread wakes up for what it says; `attended`: another thread waits for that instead
     """
@@ -33,6 +34,7 @@ class Reader:
     deadline_s: float
     hello: protocol.Hello | None = None
     policy: Policy = Policy.LATEST
+    is_every: bool = False
     limit: int = 0
     credit: int = 0
     last_seq: int = 0
@@ -53,9 +55,10 @@ class Reader:
     def introduce(self, hello: protocol.Hello, last_seq: int) -> None:
         self.hello, self.last_seq = hello, last_seq
         self.policy, self.limit = hello.policy, hello.leases
+        self.is_every = hello.policy is Policy.EVERY
 
     def leave(self) -> None:
-        self.leaving, self.credit, self.policy = True, 0, Policy.LATEST
+        self.leaving, self.credit, self.policy, self.is_every = True, 0, Policy.LATEST, False
 
     def send(self, message: bytes, fd: int | None = None) -> None:
         """Without waiting; raises `OSError`, `BlockingIOError` if the reader does not read."""

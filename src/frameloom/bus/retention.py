@@ -44,6 +44,11 @@ class Item:
     length: int
     epoch: Epoch | None = None
     block: int = 0
+    lease: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.epoch is not None:
+            self.lease = (self.epoch.number, self.block)
 
 
 class Retention:
@@ -92,10 +97,10 @@ class Retention:
         self.epoch.memory.array[offset : offset + len(data)] = np.frombuffer(data, np.uint8)
 
     def append(self, item: Item) -> None:
+        """Retain an item. The hold that its writer has on the block is the retention's from now on."""
         self.items.append(item)
         self.nbytes += item.length
         if item.epoch is not None:
-            item.epoch.leases.hold(item.block)
             item.epoch.retained += 1
 
     def drop_oldest(self) -> None:
@@ -104,16 +109,17 @@ class Retention:
         if item.epoch is not None:
             item.epoch.leases.drop(item.block)
             item.epoch.retained -= 1
-            self._retire(item.epoch)
+            if item.epoch is not self.epoch:
+                self._retire(item.epoch)
 
     def clear(self) -> None:
         while self.items:
             self.drop_oldest()
 
-    def return_lease(self, number: int, block: int) -> None:
-        """A reader's lease is back. In an epoch that is over nobody waits for it."""
-        if (epoch := self._live.get(number)) is not None:
-            epoch.leases.drop(block)
+    def return_lease(self, lease: tuple[int, int]) -> None:
+        """A reader's lease (epoch, block) is back. In an epoch that is over nobody waits for it."""
+        if (epoch := self._live.get(lease[0])) is not None:
+            epoch.leases.drop(lease[1])
 
     def close(self) -> None:
         self.clear()

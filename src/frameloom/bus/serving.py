@@ -112,7 +112,7 @@ class Publisher(Delivery):
 
     def wait_ready(self, timeout_s: float, stop_fd: int | None = None) -> bool:
         """Wait until `ready()`; False after `timeout_s` seconds, or when `stop_fd` becomes readable."""
-        return self._wait_for(self._behind, timeout_s, stop_fd)
+        return self.ready() or self._wait_for(self._behind, timeout_s, stop_fd)
 
     def forget(self) -> None:
         """Let go of what is retained for readers that come later: it is too old to be shown as new."""

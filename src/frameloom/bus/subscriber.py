@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from frameloom.model.errors import PeerError, StreamEnded
 
-from . import protocol
+from . import forks, protocol
 from .alarm import Alarm
 from .connection import Connection
 from .finding import Search
@@ -31,6 +31,9 @@ _ASK_AGAIN_S = 0.2  # a publisher that was stopped by a signal has left no room 
 _STALE_NS = 10_000_000
 _LONGEST_REFRESH_S = 0.02
 _MOST_FDS = socket.CMSG_SPACE(4 * 4)
+# Used once per item, where an enumeration costs more than the rest.
+_FRAMES = Kind.FRAMES
+_ITEM, _CLOEXEC, _LONGEST = int(Type.ITEM), int(socket.MSG_CMSG_CLOEXEC), protocol.LONGEST_MESSAGE
 
 
 @dataclass(slots=True)
@@ -74,6 +77,9 @@ class Subscription:
         self.stats = Stats()
         self._leases = min(max(2, leases), protocol.MOST_LEASES)
         self._window = 1 if self.policy is Policy.LATEST else self._leases // 2
+        self._few = self._window // 2  # asked for: time to ask for more
+        self._most_shared = self._leases - self._window
+        self._may_refresh = self.policy is Policy.LATEST
         hello = Hello(self.policy, self._leases, client or f"process {os.getpid()}", os.getpid())
         self._greeting = protocol.pack_hello(hello)
         self._connection: Connection | None = None
@@ -82,13 +88,17 @@ class Subscription:
         self._published_ns = 0
         self._prefetch = False
         self._ended: str | None = None
-        self._pid = os.getpid()
+        self._had_to_wait = False
+        self._interrupt_fd = -1
+        self._poll = select.poll()
+        self._is_copy = False  # of a forked process
         self._reading = threading.Lock()
         self._awaiting: asyncio.Future[None] | None = None
         path = stream_path(site, stream)
         self._epoll = select.epoll()
         self._alarm = Alarm()
         self._closed = False
+        forks.close_in_child(self, self._after_fork)
         self._epoll.register(self._alarm.fd, select.EPOLLIN)
         self._search = Search(path, self._epoll, self._alarm)
         self._try_to_join()
@@ -102,8 +112,8 @@ class Subscription:
         Raises `StreamEnded` at the proper end of the stream, `PeerError` if the publisher refuses this reader, and
         `ValueError` if the subscription is closed, also while it waits.
         """
-        self._check_usable()
         if not self._reading.acquire(blocking=False):
+            self._check_usable()
             raise RuntimeError(f"stream {self.stream!r}: another thread is reading this subscription")
         try:
             return self._get(timeout_s, interrupt_fd)
@@ -169,8 +179,6 @@ class Subscription:
         if self._closed:
             return
         self._closed = True
-        if self._pid != os.getpid():
-            return
         self._alarm.set(0)
         if (awaiting := self._awaiting) is not None:
             with contextlib.suppress(RuntimeError):
@@ -191,33 +199,45 @@ class Subscription:
     # --- asking and receiving ----------------------------------------------------------------------------------
 
     def _check_usable(self) -> None:
-        if self._pid != os.getpid():
+        if self._is_copy:
             raise ValueError(
                 f"stream {self.stream!r}: a subscription does not survive a fork; attach again here"
             )
         if self._closed:
             raise SubscriptionClosed(f"stream {self.stream!r}: the subscription is closed")
 
+    def _after_fork(self) -> None:
+        # In the child. Nothing is unregistered: the epoll is the parent's too.
+        self._is_copy = self._closed = True
+
     def _get(self, timeout_s: float | None, interrupt_fd: int | None) -> Item | None:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        may_be_old = self._asked > 0 and self.policy is Policy.LATEST
+        may_be_old = self._may_refresh and self._asked > 0
+        # Where the last item had to be waited for, this one is not there yet either: waiting tells when to look.
+        looks = not self._had_to_wait or may_be_old or timeout_s == 0
+        waited = False
         while True:
-            self._check_usable()
+            if self._closed:
+                self._check_usable()
             self._ask()
-            if (item := self._receive()) is not None:
-                return self._newest(item) if may_be_old else item
-            self._check_usable()  # the ring of close() may just have been taken for another
-            self._ask()  # a publisher that was joined just now
+            if looks or self._connection is None:
+                if (item := self._receive()) is not None:
+                    self._had_to_wait = waited
+                    return self._newest(item) if may_be_old else item
+                if self._closed:  # the ring of close() may just have been taken for another
+                    self._check_usable()
+                self._ask()  # a publisher that was joined just now
             left_s = -1.0 if deadline_s is None else deadline_s - time.monotonic()
-            if deadline_s is not None and left_s <= 0:
+            if looks and deadline_s is not None and left_s <= 0:
                 return None
-            if self._wait(left_s, interrupt_fd):
+            if self._wait(max(0.0, left_s) if deadline_s is not None else -1.0, interrupt_fd):
                 return None
+            looks = waited = True
 
     def _ask(self) -> None:
         """Grant credit: for `latest` at the moment of asking, so that what comes is the newest; else a window ahead."""
         connection = self._connection
-        if connection is None or self._asked > self._window // 2:
+        if self._asked > self._few or connection is None:
             return
         wanted = self._window - self._asked
         if connection.want(wanted):
@@ -229,11 +249,13 @@ class Subscription:
         """The next item that has arrived; None if there is none."""
         while (connection := self._connection or self._try_to_join()) is not None:
             try:
-                message, fds = _read_message(connection.sock)
+                message, ancillary, flags, _ = connection.sock.recvmsg(_LONGEST, _MOST_FDS, _CLOEXEC)
                 if not message:
                     self._publisher_is_gone(connection)
                     continue
-                item = self._understand(connection, message, fds)
+                if message[0] == _ITEM and not ancillary and connection.kind is not None:
+                    return self._item(connection, message)
+                item = self._understand(connection, message, _descriptors(ancillary, flags))
             except BlockingIOError:
                 break
             except ConnectionResetError:
@@ -263,8 +285,6 @@ class Subscription:
         try:
             if kind == Type.ERROR:
                 raise PeerError(f"stream {self.stream!r}: {protocol.unpack_body(message).get('message')}")
-            if kind == Type.ITEM and connection.kind is not None:
-                return self._item(connection, message)
             if kind == Type.EPOCH and connection.kind is not None and len(fds) == 1:
                 connection.take_epoch(message, fds.pop())
             elif kind == Type.WELCOME:
@@ -288,11 +308,10 @@ class Subscription:
         header, metadata, inline = protocol.unpack_item(message)
         if self._asked <= 0:
             raise PeerError(f"stream {self.stream!r}: item {header.seq} was not asked for")
-        if connection.kind is Kind.FRAMES:
-            most_shared = self._leases - self._window
-            frame = frame_of(self.stream, connection, header, metadata, most_shared)
-            self.stats.copied += not frame.shared
-            item: Item = frame
+        if connection.kind is _FRAMES:
+            item: Item = (frame := frame_of(self.stream, connection, header, metadata, self._most_shared))
+            if not frame.shared:
+                self.stats.copied += 1
         elif connection.kind is Kind.PACKETS:
             item = packet_of(self.stream, connection, header, metadata, inline)
         else:
@@ -303,10 +322,12 @@ class Subscription:
         return item
 
     def _count(self, header: protocol.ItemHeader) -> None:
+        stats = self.stats
         self._asked -= 1
-        self.stats.dropped += max(0, header.seq - self._last_seq - 1)
-        self.stats.received += 1
-        self.stats.lag_ns = time.monotonic_ns() - header.captured_ns
+        if header.seq > self._last_seq + 1:
+            stats.dropped += header.seq - self._last_seq - 1
+        stats.received += 1
+        stats.lag_ns = time.monotonic_ns() - header.captured_ns
         self._last_seq = header.seq
         self._published_ns = header.published_ns
 
@@ -359,6 +380,8 @@ class Subscription:
 
     def _let_go(self) -> None:
         """Close what is closed; later, by the reading thread or task itself, if one is waiting."""
+        if self._is_copy:
+            return
         if self._awaiting is not None or not self._reading.acquire(blocking=False):
             return
         try:
@@ -374,12 +397,13 @@ class Subscription:
     def _wait(self, timeout_s: float, interrupt_fd: int | None) -> bool:
         """Sleep until there may be something to read; True if `interrupt_fd` is readable."""
         if interrupt_fd is None:
-            self._epoll.poll(timeout_s)
+            self._epoll.poll(timeout_s, 2)
             return False
-        poll = select.poll()
-        poll.register(self._epoll.fileno(), select.POLLIN)
-        poll.register(interrupt_fd, select.POLLIN)
-        ready = poll.poll(None if timeout_s < 0 else timeout_s * 1000)
+        if interrupt_fd != self._interrupt_fd:
+            self._interrupt_fd, self._poll = interrupt_fd, select.poll()
+            self._poll.register(self._epoll.fileno(), select.POLLIN)
+            self._poll.register(interrupt_fd, select.POLLIN)
+        ready = self._poll.poll(None if timeout_s < 0 else timeout_s * 1000)
         return interrupt_fd in [fd for fd, _ in ready]
 
     async def _readable(self) -> None:
@@ -403,9 +427,8 @@ def _settle(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-def _read_message(sock: socket.socket) -> tuple[bytes, list[int]]:
-    """A message, empty if the publisher is gone, and the descriptors that came with it."""
-    message, ancillary, flags, _ = sock.recvmsg(protocol.LONGEST_MESSAGE, _MOST_FDS, socket.MSG_CMSG_CLOEXEC)
+def _descriptors(ancillary: list[tuple[int, int, bytes]], flags: int) -> list[int]:
+    """The descriptors that came with a message."""
     fds: list[int] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -414,4 +437,4 @@ def _read_message(sock: socket.socket) -> tuple[bytes, list[int]]:
         for fd in fds:
             os.close(fd)
         raise PeerError("a message of the publisher was cut short, or this process has no descriptors left")
-    return message, fds
+    return fds
