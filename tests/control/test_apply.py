@@ -54,7 +54,7 @@ async def test_only_parameters_are_changed_live(site: Any, spec: Any, tmp_path: 
         pid = s.pid()
         assert did(await s.supervisor.apply([replace(before, params={"step": 9})])) == {"changed": ["w"]}
         assert "change step 9" in (tmp_path / "log").read_text()
-        await s.until(lambda: s["w"]["report"]["values"] == {"step": 9, "label": "none"})
+        await s.until(lambda: s["w"]["values"] == {"step": 9, "label": "none"})
         assert s.pid() == pid, "what is named no more has its default again"
 
 
@@ -185,4 +185,4 @@ async def test_a_command_that_is_refused_does_not_keep_a_file_from_being_applied
         }
         with pytest.raises(CommandError, match="from 1 to 100"):
             await refused
-        await s.until(lambda: s["w"]["report"]["values"]["step"] == 9)
+        await s.until(lambda: s["w"]["values"]["step"] == 9)

@@ -43,6 +43,11 @@ class Bench:
         self.clock.advance(wait_s)
         return wait_s, self.life.due()
 
+    def fall_silent(self) -> None:
+        """Say nothing until that is noticed."""
+        assert self.until_next() == (5, [])
+        assert self.until_next() == (0.25, [Do.DUMP])
+
     def die(self, how: Exit, words: LastWords | None = None) -> None:
         if words:
             self.life.said(words)
@@ -366,7 +371,8 @@ def test_a_silent_worker_is_asked_where_it_is_then_killed_then_started() -> None
     bench = Bench().started()
     bench.clock.advance(4)
     bench.report()
-    assert bench.until_next() == (5, [Do.DUMP])
+    assert bench.until_next() == (5, [])
+    assert bench.until_next() == (0.25, [Do.DUMP]), "looked at twice"
     wait_s, do = bench.until_next()
     assert (wait_s, do) == (pytest.approx(0.3), [Do.KILL])
     bench.life.exited(Exit(signal=signal.SIGKILL), "Thread 0x1 ...")
@@ -390,7 +396,7 @@ def test_a_worker_that_hangs_in_one_piece_of_work_is_killed() -> None:
 
 def test_a_condemned_worker_is_killed_though_it_speaks_again() -> None:
     bench = Bench().started()
-    bench.until_next()
+    bench.fall_silent()
     bench.report()
     bench.life.said(DONE)
     assert bench.until_next()[1] == [Do.KILL]
@@ -402,7 +408,7 @@ def test_a_condemned_worker_is_killed_though_it_speaks_again() -> None:
 
 def test_stop_of_a_condemned_worker_does_not_spare_it() -> None:
     bench = Bench().started()
-    bench.until_next()
+    bench.fall_silent()
     bench.life.stop()
     wait_s, do = bench.until_next()
     assert (wait_s, do) == (pytest.approx(0.3), [Do.KILL])
@@ -413,7 +419,8 @@ def test_stop_of_a_condemned_worker_does_not_spare_it() -> None:
 def test_kills_by_the_supervisor_never_fail_it() -> None:
     bench = Bench().started(None)
     for _ in range(12):
-        assert bench.until_next() == (30, [Do.DUMP])
+        assert bench.until_next() == (30, [])
+        assert bench.until_next() == (0.25, [Do.DUMP])
         assert bench.until_next()[1] == [Do.KILL]
         bench.die(Exit(signal=signal.SIGKILL))
         assert bench.life.state is State.BACKOFF
@@ -422,11 +429,25 @@ def test_kills_by_the_supervisor_never_fail_it() -> None:
         bench.respawn()
 
 
-def test_a_supervisor_that_slept_itself_blames_nobody() -> None:
+@pytest.mark.parametrize("asleep_s", [4.6, 5.1, 5.4, 8, 60])
+def test_a_supervisor_that_slept_itself_blames_nobody(asleep_s: float) -> None:
     bench = Bench().started()
-    bench.clock.advance(60)
+    bench.clock.advance(0.5)
+    bench.report()
+    bench.clock.advance(asleep_s)
+    assert bench.life.due() == [], "what was said meanwhile is read only now"
+    bench.report()
     assert bench.life.due() == []
-    assert bench.until_next() == (5, [Do.DUMP]), "but from now on silence counts"
+    bench.fall_silent()
+
+
+def test_a_supervisor_that_falls_asleep_between_two_looks_blames_nobody() -> None:
+    bench = Bench().started()
+    assert bench.until_next() == (5, [])
+    bench.clock.advance(3)
+    assert bench.life.due() == []
+    bench.report()
+    bench.fall_silent()
 
 
 def test_a_stopping_worker_is_not_blamed_for_silence() -> None:

@@ -122,12 +122,10 @@ def test_two_sites_never_meet(site_process: Any, spec: Any) -> None:
     assert running_sites() == ["hall", "yard"]
     assert call("hall", "set", name="a", values={"step": 7})["values"] == {"step": 7}
     assert call("hall", "stop", names=["a"], timeout_s=PATIENCE_S)["workers"]["a"]["state"] == "idle"
-    state = yard.until(
-        lambda state: (state["workers"]["a"]["report"] or {}).get("values")
-    )  # it may be loading yet
+    state = yard.until(lambda state: state["workers"]["a"]["values"])  # it may be loading yet
     assert (state["site"], state["pid"]) == ("yard", yard.pid)
     assert state["workers"]["a"]["pid"] == yard_pid
-    assert state["workers"]["a"]["report"]["values"]["step"] == 1
+    assert state["workers"]["a"]["values"]["step"] == 1
     shut_down("hall", PATIENCE_S)
     assert running_sites() == ["yard"]
 

@@ -76,10 +76,10 @@ async def test_the_snapshot_is_json_with_everything_but_the_configuration(site: 
         worker = snapshot["workers"]["w"]
         assert worker.keys() == {
             *("kind", "streams", "enabled", "state", "detail", "pid", "restarts", "since_utc_ns", "uptime_s"),
-            *("next_start_s", "last_error", "cpu_percent", "memory_bytes", "report"),
+            *("next_start_s", "last_error", "cpu_percent", "memory_bytes", "declared", "values", "report"),
         }
         assert (worker["kind"], worker["streams"], worker["enabled"]) == ("test", ["hall"], True)
-        assert worker["report"]["values"] == {"step": 1.0, "label": "none"}
+        assert worker["values"] == {"step": 1.0, "label": "none"}
         assert "pa55word" not in text
         assert "s3cret" not in text
 
@@ -470,13 +470,13 @@ async def test_set_takes_effect_between_two_items_before_it_is_acknowledged(
             assert f"change step {step}" in log.read_text(), "acknowledged before it took effect"
             assert result == {"name": "w", "values": {"step": float(step)}, "live": True, "stored": True}
         assert store.kept == [("w", {"step": float(step)}) for step in range(2, 12)]
-        await s.until(lambda: s["w"]["report"]["values"]["step"] == 11)
+        await s.until(lambda: s["w"]["values"]["step"] == 11)
         assert s.pid() == pid
         items = [int(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("item")]
         assert items == list(range(1, len(items) + 1)), "no item is lost by a change"
         os.kill(pid, signal.SIGKILL)
         await s.until(lambda: s["w"]["restarts"] and s.state() == "running")
-        await s.until(lambda: s["w"]["report"]["values"] == {"step": 11, "label": "a"})
+        await s.until(lambda: s["w"]["values"] == {"step": 11, "label": "a"})
 
 
 async def test_set_refuses_unfit_values_and_stores_nothing(site: Any, spec: Any) -> None:
@@ -504,7 +504,7 @@ async def test_set_on_a_stopped_worker_is_checked_and_kept_for_its_start(site: A
         result = await s.supervisor.set_params("w", {"step": "7"})
         assert result == {"name": "w", "values": {"step": 7.0}, "live": False, "stored": True}
         await s.supervisor.start_workers(["w"])
-        await s.until(lambda: s.state() == "running" and s["w"]["report"]["values"]["step"] == 7)
+        await s.until(lambda: s.state() == "running" and s["w"]["values"]["step"] == 7)
         with pytest.raises(CommandError, match="has not run yet") as caught:
             await s.supervisor.set_params("new", {"step": 7})
         assert caught.value.code == "unknown-parameters"
@@ -525,7 +525,7 @@ async def test_set_while_the_worker_is_loading_waits_for_it(site: Any, spec: Any
         assert s.state() == "starting"
         result = await s.supervisor.set_params("w", {"step": 3})
         assert result["live"] is True
-        await s.until(lambda: s["w"]["report"]["values"].get("step") == 3)
+        await s.until(lambda: s["w"]["values"].get("step") == 3)
 
 
 async def test_a_set_whose_worker_dies_is_answered_and_not_stored(site: Any, spec: Any) -> None:
@@ -547,7 +547,7 @@ async def test_a_change_that_cannot_be_stored_is_made_and_told(site: Any, spec: 
         result = await s.supervisor.set_params("w", {"step": 3})
         assert (result["live"], result["stored"]) == (True, False)
         assert "No space left" in result["store_error"]
-        await s.until(lambda: s["w"]["report"]["values"]["step"] == 3)
+        await s.until(lambda: s["w"]["values"]["step"] == 3)
         assert "No space left" in (await s.supervisor.stop_workers(["w"]))["store_error"]
         assert s.state() == "idle"
 

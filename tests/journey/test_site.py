@@ -96,7 +96,7 @@ def test_parameter_changes_between_two_frames(site: RunningSite, tmp_path: Path)
     assert answer["live"]
     assert answer["stored"]
     after = site.worker("motion")
-    assert after["report"]["values"]["threshold"] == 40
+    assert after["values"]["threshold"] == 40
     assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
     text = (tmp_path / "site.yaml").read_text()
     assert "threshold: 40" in text
@@ -117,7 +117,7 @@ def test_edited_file_changes_only_what_it_says(
     text = file.read_text().replace("threshold: 25", "threshold: 33")
     file.write_text(text.replace("processors:", f"  two: {cameras.url('two')}\nprocessors:"))
     site.wait_state("two", "running")
-    site.wait_worker("motion", lambda worker: worker["report"]["values"]["threshold"] == 33)
+    site.wait_worker("motion", lambda worker: worker["values"]["threshold"] == 33)
     now = site.pids()
     assert {name: now[name] for name in pids} == pids
 

@@ -200,7 +200,7 @@ def test_a_stopped_camera_and_one_without_a_view(running: Watched) -> None:
 def test_a_value_is_changed_in_the_worker_and_in_the_file(running: Watched) -> None:
     status, body = fetch(running, "/api/workers/motion/parameters", "PATCH", {"threshold": 41})
     assert (status, json.loads(body)["values"]) == (200, {"threshold": 41})
-    assert running.site.worker("motion")["report"]["values"]["threshold"] == 41
+    assert running.site.worker("motion")["values"]["threshold"] == 41
     text = running.file.read_text()
     assert "threshold: 41" in text and "# the stamps" in text
     answer = error_of(fetch(running, "/api/workers/motion/parameters", "PATCH", {"threshold": 900}))

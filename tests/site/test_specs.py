@@ -64,11 +64,11 @@ def test_a_camera_takes_its_settings_with_its_secrets(by_name: dict[str, WorkerS
     assert (hall.enabled, yard.enabled) == (True, False)
 
 
-def test_a_view_follows_its_camera(by_name: dict[str, WorkerSpec]) -> None:
+def test_a_view_waits_for_its_camera_even_if_that_is_off(by_name: dict[str, WorkerSpec]) -> None:
     view = by_name["hall.view"]
     assert (view.kind, view.host, view.streams) == ("view", "frameloom.workers.view:ViewHost", ("hall",))
     assert view.params == {"quality": 60, "max_width": 1280, "max_fps": 30}
-    assert [by_name[f"{name}.view"].enabled for name in ("hall", "yard", "door")] == [True, False, False]
+    assert [by_name[f"{name}.view"].enabled for name in ("hall", "yard", "door")] == [True, True, False]
 
 
 def test_a_processor(by_name: dict[str, WorkerSpec], tmp_path: Path) -> None:

@@ -127,9 +127,7 @@ def test_a_slider_changes_the_worker_while_pictures_go_on(page: Page, running: W
     page.mouse.up()
     value = float(slider.input_value())
     assert value > 50
-    after = running.site.wait_worker(
-        "motion", lambda worker: worker["report"]["values"]["threshold"] == value
-    )
+    after = running.site.wait_worker("motion", lambda worker: worker["values"]["threshold"] == value)
     assert (after["pid"], after["restarts"]) == (before["pid"], before["restarts"])
     assert 2 <= len(sent) <= 25, "some on the way, and not one for each pixel"
     wait_until(lambda: re.search(rf"threshold: {value:g}(\.0)?\b", running.file.read_text()))
@@ -137,7 +135,7 @@ def test_a_slider_changes_the_worker_while_pictures_go_on(page: Page, running: W
     expect(exact).to_have_value(f"{value:g}")
     assert slider.get_attribute("aria-valuetext") == f"{value:g} levels"
     button(page, "Reset threshold to 18 levels").click()
-    running.site.wait_worker("motion", lambda worker: worker["report"]["values"]["threshold"] == 18)
+    running.site.wait_worker("motion", lambda worker: worker["values"]["threshold"] == 18)
     expect(slider).to_have_value("18")
 
 
@@ -150,7 +148,7 @@ def test_an_exact_value_is_typed(browser: Browser, running: Watched) -> None:
         expect(exact).to_have_value("0.2")
         exact.fill("0,35")
         exact.press("Enter")
-        running.site.wait_worker("motion", lambda worker: worker["report"]["values"]["min_area"] == 0.0035)
+        running.site.wait_worker("motion", lambda worker: worker["values"]["min_area"] == 0.0035)
         exact.fill("200")
         exact.press("Enter")
         expect(problem).to_contain_text("min_area: read 2")
@@ -168,10 +166,10 @@ def test_the_keyboard_is_enough(page: Page, running: Watched) -> None:
     before = float(slider.input_value())
     slider.focus()
     slider.press("ArrowRight")
-    running.site.wait_worker("motion", lambda worker: worker["report"]["values"]["threshold"] > before)
+    running.site.wait_worker("motion", lambda worker: worker["values"]["threshold"] > before)
     button(page, "Reset threshold to 18 levels").focus()
     page.keyboard.press("Enter")
-    running.site.wait_worker("motion", lambda worker: worker["report"]["values"]["threshold"] == 18)
+    running.site.wait_worker("motion", lambda worker: worker["values"]["threshold"] == 18)
     summary = tile(page, "motion").locator("form summary")
     summary.focus()
     page.keyboard.press("Enter")
@@ -186,13 +184,13 @@ def test_regions_are_written_as_a_list(page: Page, running: Watched) -> None:
     look.fill("[[[0, 0], [1, 0], [1, 1], [0, 1]]]")
     look.blur()
     whole = [[[0, 0], [1, 0], [1, 1], [0, 1]]]
-    running.site.wait_worker("motion", lambda worker: worker["report"]["values"]["look"] == whole)
+    running.site.wait_worker("motion", lambda worker: worker["values"]["look"] == whole)
     expect(tile(page, "motion").locator(".row[data-name=look] .unit")).to_have_text("1 drawn")
     look.fill("nonsense")
     look.blur()
     expect(tile(page, "motion").locator("form .problem")).to_contain_text("look: want a list of polygons")
     button(page, "Reset look to none").click()
-    running.site.wait_worker("motion", lambda worker: worker["report"]["values"]["look"] == [])
+    running.site.wait_worker("motion", lambda worker: worker["values"]["look"] == [])
     expect(look).to_have_value("")
 
 

@@ -18,6 +18,7 @@ from frameloom.model.worker import State, WorkerReport
 
 _AT_WORK = (State.RUNNING, State.DEGRADED)
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM)
+_DOUBT_S = 0.25
 
 
 class Do(StrEnum):
@@ -125,6 +126,7 @@ class Lifecycle:
         self._again = False
         self._started_ns = 0
         self._heard_ns: int | None = None
+        self._doubted_ns: int | None = None
         self._reached_ns: int | None = None
         self._condemned = ""
         self._said: LastWords | None = None
@@ -171,13 +173,13 @@ class Lifecycle:
             self.restarts += 1
         self.has_process = True
         self._started_ns = self._now()
-        self._heard_ns = self._reached_ns = self._said = None
+        self._heard_ns = self._reached_ns = self._doubted_ns = self._said = None
         self._condemned = ""
         self._enter(State.STARTING, "starting")
 
     def reported(self, report: WorkerReport, work: str) -> None:
         """A report came; `work` is what the worker's work is called."""
-        self._heard_ns = self._now()
+        self._heard_ns, self._doubted_ns = self._now(), None
         if not self._is_watched():
             return
         if report.state in _AT_WORK and self._reached_ns is None:
@@ -245,15 +247,23 @@ class Lifecycle:
         )
 
     def _silence_ns(self) -> int:
+        """When its silence is to be looked at next."""
+        if self._doubted_ns is not None:
+            return self._doubted_ns + _ns(_DOUBT_S)
         if self._heard_ns is None:
             return self._started_ns + _ns(self._limits.start_s)
         return self._heard_ns + _ns(self._limits.silent_s)
 
     def _check_silence(self, now_ns: int) -> None:
+        """Condemn who was silent while the supervisor itself was awake to hear it.
+
+        After a sleep of the supervisor's own (a suspended machine, SIGSTOP), reports may still wait to be read. So a
+        silence is looked at twice, and the second look, too, has to come in time.
+        """
         if not self._is_watched() or now_ns < self._silence_ns():
             return
-        if now_ns - self._silence_ns() > _ns(self._limits.silent_s):
-            self._heard_ns = now_ns  # nobody asked for so long: it was the supervisor that slept
+        if self._doubted_ns is None or now_ns - self._silence_ns() > _ns(_DOUBT_S):
+            self._doubted_ns = now_ns
         elif self._heard_ns is None:
             self._condemn(f"no sign of life {self._limits.start_s:g} s after its start")
         else:

@@ -355,6 +355,7 @@ class Supervisor:
             difference.added.append(spec.name)
             if spec.enabled:
                 self._start(worker)
+            self._changed(spec.name)
 
     async def _adapt(
         self, worker: Worker, spec: WorkerSpec, mark: int | None, difference: Difference

@@ -208,8 +208,22 @@ class Worker:
             "last_error": life.last_error.to_json() if life.last_error else None,
             "cpu_percent": self._cpu.percent,
             "memory_bytes": self._cpu.memory_bytes,
-            "report": self.report.to_json() if self.report else None,
+            "declared": self._declared_as,
+            "values": self._values(),
+            "report": self._told(self.report) if self.report else None,
         }
+
+    def _values(self) -> dict[str, Any]:
+        """Those in effect; of a worker that is not at work, those that it will start with as far as they are known."""
+        declared = self._declared or {}
+        defaults = {name: parameter.default for name, parameter in declared.items()}
+        wanted = {name: value for name, value in self.spec.params.items() if name in declared}
+        return defaults | wanted | (self.report.values if self.report else {})
+
+    def _told(self, report: WorkerReport) -> dict[str, Any]:
+        data = report.to_json()
+        del data["values"], data["declared"]  # said already, also while there is no report
+        return data
 
     def sample(self) -> None:
         """Measure CPU and memory since the last time, or since the start."""

@@ -28,10 +28,6 @@ class Report(BaseModel):
     frames: int = Field(description="Pictures since the process started")
     dropped: int = Field(description="Of the pictures offered to it, how many it did not take")
     latency_ms: float | None = Field(description="From the capture of a picture to its being done, median")
-    values: dict[str, Any] = Field(description="Present values of its parameters")
-    declared: list[dict[str, Any]] = Field(
-        description="Its parameters: type, range, unit, default, description"
-    )
     streams: dict[str, Any] = Field(description="What it publishes, and who reads it")
     info: dict[str, Any] = Field(description="What is particular to its kind")
 
@@ -52,6 +48,10 @@ class Worker(BaseModel):
     last_error: LastError | None
     cpu_percent: float | None = Field(description="Of one core")
     memory_bytes: int | None
+    declared: list[dict[str, Any]] = Field(
+        description="Its parameters: type, range, unit, default, description; empty before it has first run"
+    )
+    values: dict[str, Any] = Field(description="Values of its parameters, also while it does not run")
     report: Report | None = Field(description="None while it has no process")
 
 

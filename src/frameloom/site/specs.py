@@ -36,8 +36,8 @@ def _cameras(site: Site) -> Iterator[WorkerSpec]:
 
 def _views(site: Site) -> Iterator[WorkerSpec]:
     for name, camera in site.cameras.items():
-        enabled = camera.enabled and camera.view.enabled
-        yield _view(view_of(name), name, camera.view, enabled)
+        # The view of a camera that is off waits for it, as any reader does, and shows it as soon as it is started.
+        yield _view(view_of(name), name, camera.view, camera.view.enabled)
 
 
 def _view(name: str, stream: str, view: View | Sink, enabled: bool) -> WorkerSpec:

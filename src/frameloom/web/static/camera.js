@@ -92,7 +92,7 @@ class Processor {
 
   update(worker) {
     this.worker.update(worker);
-    this.form.update(worker.report?.declared || [], worker.report?.values || {});
+    this.form.update(worker.declared, worker.values);
   }
 
   // Plain numbers, words and yes/no: lists are drawn on the picture. No faster than one can read.
