@@ -58,7 +58,9 @@ class Block:
 
     @property
     def wants_demo(self) -> bool:
-        names_one = self.language == "python" and re.search(r"\b(SOURCE|FILM)\b", self.text) is not None
+        names_one = (
+            self.language == "python" and re.search(r"\b(SOURCE|FILM|ADDRESS)\b", self.text) is not None
+        )
         return names_one or "site" in self.attributes
 
 

@@ -45,6 +45,7 @@ def test_block(block: Block, tmp_path: Path, runtime_dir: Path, demo: DemoSite |
     for name, text in modules_beside(block, BLOCKS).items():
         (tmp_path / name).write_text(text)
     if demo is not None and block.wants_demo:
-        run_block(block, tmp_path, demo.runtime_dir, {"SOURCE": demo.source, "FILM": str(demo.film)})
+        names = {"SOURCE": demo.source, "FILM": str(demo.film), "ADDRESS": demo.url.rstrip("/")}
+        run_block(block, tmp_path, demo.runtime_dir, names)
     else:
         run_block(block, tmp_path, runtime_dir, {})

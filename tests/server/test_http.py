@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi.routing import APIWebSocketRoute
+
+from frameloom.server import streams, workers
 
 from .bench import HALL, PATIENCE_S, Bench, processor, until
 
@@ -176,6 +180,20 @@ async def test_the_description_says_what_each_resource_is_for(server: Server) ->
                 assert response["description"] not in ("", "Successful Response", "Validation Error"), status
             for parameter in operation.get("parameters", []):
                 assert parameter["description"], parameter
+
+
+async def test_the_documents_name_every_resource(server: Server) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    async with server() as bench:
+        described = (await bench.http.get("/openapi.json")).json()["paths"]
+        for path, operations in described.items():
+            for method in operations:
+                assert f"`{method.upper()} {path}`" in documented
+    routes = [*streams.router.routes, *workers.router.routes]
+    sockets = [route.path for route in routes if isinstance(route, APIWebSocketRoute)]
+    assert len(sockets) == 2
+    for path in sockets:
+        assert f"| WebSocket `{path}` |" in documented
 
 
 async def test_the_description_is_true(server: Server) -> None:
