@@ -122,6 +122,34 @@ def test_edited_file_changes_only_what_it_says(
     assert {name: now[name] for name in pids} == pids
 
 
+def test_a_link_that_is_set_anew_is_followed(tmp_path: Path, runtime_dir: Path, cameras: RtspServer) -> None:
+    """As configuration is rolled out: whole folders, and a link to the present one."""
+    text = SITE.format(one=cameras.url("one")).replace(
+        "processors:", "  off: {url: x.mp4, enabled: false}\nprocessors:"
+    )
+    for folder, threshold in (("old", 25), ("new", 33)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "site.yaml").write_text(text.replace("25", str(threshold)))
+    link = tmp_path / "site.yaml"
+    link.symlink_to("old/site.yaml")
+    with running_site(link, name="journey") as site:
+        site.wait_worker("motion", lambda worker: worker["values"].get("threshold") == 25)
+        (tmp_path / "next").symlink_to("new/site.yaml")
+        os.replace(tmp_path / "next", link)
+        site.wait_worker("motion", lambda worker: worker["values"]["threshold"] == 33)
+        (tmp_path / "new" / "site.yaml").write_text(text.replace("25", "44"))
+        site.wait_worker("motion", lambda worker: worker["values"]["threshold"] == 44)
+
+
+def test_a_view_outlives_the_stop_of_its_camera(site: RunningSite) -> None:
+    before = site.worker("one.view")
+    site.call("stop", names=["one"])
+    site.call("reload")
+    assert site.worker("one.view")["pid"] == before["pid"]
+    site.call("start", names=["one"])
+    assert get(f"{site.url}/streams/one/snapshot.jpg")[:2] == b"\xff\xd8"
+
+
 def test_invalid_file_changes_nothing(site: RunningSite, tmp_path: Path) -> None:
     pids = site.pids()
     (tmp_path / "site.yaml").write_text("site: journey\ncameras: {one: {url: x, trasport: udp}}\n")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import watchfiles
@@ -90,14 +91,23 @@ async def run_file(
 
 
 async def _follow(file: SiteFile, supervisor: Supervisor, wanted: Callable[[], list[WorkerSpec]]) -> None:
-    """Apply the file whenever it has been written. Editors replace it, so the folder is watched."""
-    path = file.path.resolve()
+    """Apply the file whenever it has been written, or a link to it been set anew."""
+    while True:
+        places = {file.path.absolute(), file.path.resolve()}
+        async for _ in _written(places):
+            await _apply(supervisor, wanted)
+            if file.path.resolve() not in places:
+                break  # the link leads elsewhere now
+
+
+def _written(places: set[Path]) -> AsyncIterator[object]:
+    """Editors replace a file, so its folder is watched."""
+    folders = {place.parent for place in places}
 
     def ours(_: watchfiles.Change, changed: str) -> bool:
-        return changed == str(path)
+        return Path(changed) in places
 
-    async for _ in watchfiles.awatch(path.parent, watch_filter=ours, debounce=_DEBOUNCE_MS, recursive=False):
-        await _apply(supervisor, wanted)
+    return watchfiles.awatch(*folders, watch_filter=ours, debounce=_DEBOUNCE_MS, recursive=False)
 
 
 async def _apply(supervisor: Supervisor, wanted: Callable[[], list[WorkerSpec]]) -> None:
