@@ -94,7 +94,9 @@ class Delivery:
                 self._deliver(reader)
         if self._every_wanted:
             for reader in self._greeted:
-                if reader.is_every:  # it is at work already, and what it gave back is filled next, while it is warm
+                if (
+                    reader.is_every
+                ):  # it is at work already, and what it gave back is filled next, while it is warm
                     self._hear_credit(reader)
         self._trim()
 
