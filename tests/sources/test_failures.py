@@ -364,6 +364,23 @@ def test_lost_parts_of_pictures_smear_nothing(
         assert any(packet.metadata.get("damaged") for packet in got)
 
 
+@pytest.mark.parametrize("name", ["h264.mp4", "hevc.mkv"])
+def test_parts_lost_while_the_stream_is_opened_smear_nothing(films: Films, source: Opener, name: str) -> None:
+    """FFmpeg reads ahead to open a stream, and tells of what it misses there before anybody reads."""
+    codec = {"h264.mp4": "h264", "hevc.mkv": "hevc"}[name]
+    doubted = 0
+    with RtspServer({"live": films(name, codec=codec)}, seed=2) as server:
+        server["live"].lose(0.2)
+        for _ in range(10):
+            made = source(server.url("live"), transport="udp")
+            decoder = Decoder(made.open())
+            got = list(itertools.islice(made.packets(), 8))
+            made.close()
+            assert all(number is not None for number in decoded(got, decoder).numbers)
+            doubted += bool(got[0].metadata.get("damaged"))
+    assert doubted
+
+
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_garbage_is_survived_or_lost_but_never_shown(
     camera: RtspServer, source: Opener, transport: str

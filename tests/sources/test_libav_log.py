@@ -59,13 +59,15 @@ print(libav_log.recent_lines())
 
 def test_warnings_of_one_thread_can_be_listened_to_every_one_of_them() -> None:
     libav_log.quieten()
-    with libav_log.warnings() as texts:
+    with libav_log.Warnings() as warnings:
         for _ in range(3):
             av.logging.log(av.logging.WARNING, "rtsp", "RTP: missed 1 packets\n")
         other = threading.Thread(target=lambda: av.logging.log(av.logging.WARNING, "rtsp", "another's\n"))
         other.start()
         other.join()
         av.logging.log(av.logging.ERROR, "tcp", "gone\n")
-    assert texts == ["RTP: missed 1 packets\n"] * 3 + ["gone\n"]
-    assert libav_log.recent_lines()[-1] == "tcp: gone"
+        assert list(warnings.take()) == ["RTP: missed 1 packets\n"] * 3 + ["gone\n"]
+        assert list(warnings.take()) == []
+        av.logging.log(av.logging.ERROR, "tcp", "gone again\n")
+    assert libav_log.recent_lines()[-2:] == ["tcp: gone", "tcp: gone again"]
     assert "missed" not in "".join(libav_log.recent_lines())

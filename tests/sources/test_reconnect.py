@@ -14,6 +14,7 @@ from frameloom.model.errors import FrameloomError, SourceLost, SourceMisconfigur
 from frameloom.model.packet import Packet, PacketFormat
 from frameloom.model.stages import Source
 from frameloom.sources import SourceSettings, open_source
+from frameloom.sources.feed import Take
 from frameloom.sources.reconnect import Reconnecting
 from frameloom.testing.clock import FakeClock
 from frameloom.testing.rtsp_server import RtspServer
@@ -129,6 +130,24 @@ def test_the_host_may_say_good_itself() -> None:
         for _ in packets:
             host.reconnecting.good()
     assert host.clock.waits_s == [0.5, 1, 0.5]
+
+
+def test_a_source_with_a_thread_of_its_own_may_be_left_to_deal_with_packets() -> None:
+    class Relaying(Scripted):
+        def relay(self, take: Take) -> None:
+            takes.append(take)
+
+    takes: list[Take] = []
+    source, interrupt = Relaying([key(1), key(2)]), threading.Event()
+    reconnecting = Reconnecting(lambda: source, FakeClock(), interrupt)
+    for _, packets in reconnecting:
+        for packet in packets:
+            reconnecting.relay(lambda packet: True)
+            assert len(takes) == packet.pts_ns
+    host = Host([[key(1)]])
+    for _, packets in host.reconnecting:
+        for _ in packets:
+            host.reconnecting.relay(lambda packet: True)  # which a film cannot do
 
 
 def test_a_camera_that_connects_and_dies_at_once_is_not_hammered() -> None:

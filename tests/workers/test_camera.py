@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from frameloom.bus.publisher import PacketPublisher
 from frameloom.bus.subscriber import Subscription
 from frameloom.model.errors import SourceMisconfigured, StreamEnded
 from frameloom.model.frame import Frame
@@ -180,6 +181,49 @@ def test_nobody_wants_frames_so_none_is_decoded(server: RtspServer) -> None:
             assert follows(numbers(frames, 5))
             assert camera.info["decoding"]
         camera.wait(lambda report: not report.info["decoding"])
+
+
+def test_packets_are_handed_on_by_who_has_read_them_while_nobody_wants_frames(
+    server: RtspServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that decodes need not be woken for them; both threads together lose nothing and keep the order."""
+    publish, threads = PacketPublisher.publish, []
+
+    def noted(self: PacketPublisher, found: Packet) -> int:
+        threads.append(threading.current_thread().name)
+        return publish(self, found)
+
+    monkeypatch.setattr(PacketPublisher, "publish", noted)
+    with running(server.url("yard")) as camera, packets_of() as packets:
+        seqs, times = [], []
+
+        def read(count: int) -> None:
+            for found in (packet(packets) for _ in range(count)):
+                seqs.append(found.seq)
+                times.append(found.dts_ns)
+
+        for _ in range(3):
+            read(20)
+            assert threads[-1] == "feed yard"
+            with frames_of() as frames:
+                frame(frames)
+                read(20)
+                assert threads[-1] != "feed yard"
+            camera.wait(lambda report: not report.info["decoding"])
+        assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+        assert times == sorted(set(times))
+        assert camera.told.dropped == camera.info["decode_errors"] == 0
+
+
+def test_a_camera_that_is_lost_while_nobody_wants_frames_is_told(server: RtspServer) -> None:
+    with running(server.url("yard"), silence_s=0.5) as camera, packets_of() as packets:
+        for _ in range(5):
+            packet(packets)
+        server["yard"].stall()
+        camera.wait_state(State.DEGRADED, "no picture for 0.5 s")
+        server["yard"].resume()
+        camera.wait_state(State.RUNNING)
+        assert packet(packets)
 
 
 @pytest.mark.parametrize("bframes", [0, 3])

@@ -14,7 +14,7 @@ from frameloom.model.packet import Packet, PacketFormat
 
 from . import errors
 from .demux import Demuxer
-from .feed import Feed
+from .feed import Feed, Take
 from .pacing import Pacer
 from .settings import Kind, Pace, SourceSettings
 
@@ -74,6 +74,14 @@ class AvSource:
         """Packets as they come, or as their times say; see `Source.packets`."""
         packets = self._fed() if self._feed is not None else self._film()
         return self._paced(packets) if self._pace == "realtime" else packets
+
+    def relay(self, take: Take) -> None:
+        """Let the thread that reads a live source deal with its packets, see `Feed.relay`.
+
+        Nothing happens for films and for what is paced: `packets()` goes on giving all of them.
+        """
+        if self._feed is not None and self._pace == "live":
+            self._feed.relay(take)
 
     def close(self) -> None:
         """Let go; see `Source.close`."""

@@ -37,7 +37,8 @@ class ReportedTime:
     """
 
     def __init__(self, time_base: Fraction) -> None:
-        self._num, self._den = time_base.numerator * NS_PER_S, time_base.denominator
+        tick_ns = time_base * NS_PER_S
+        self._num, self._den = tick_ns.numerator, tick_ns.denominator
         self._offset_ns: int | None = None  # from the stream's stamps to UTC
         self._look_ns: int | None = None
         self._seen = False

@@ -312,8 +312,9 @@ def _views(frame: VideoFrame, stored: PictureFormat) -> list[Array]:
 
 
 def _view(plane: VideoPlane, width: int, height: int, channels: int) -> Array:
-    stride = abs(plane.line_size)
-    rows: Array = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, stride)[:height, : width * channels]
-    if plane.line_size < 0:
-        rows = rows[::-1]
-    return rows if channels == 1 else rows.reshape(height, width, channels)
+    # All at once, since every step on the way to it would cost as much as the whole.
+    stride = plane.line_size
+    offset = 0 if stride > 0 else (1 - height) * stride  # upside down, as some codecs have it
+    if channels == 1:
+        return np.ndarray((height, width), np.uint8, memoryview(plane), offset, (stride, 1))
+    return np.ndarray((height, width, channels), np.uint8, memoryview(plane), offset, (stride, channels, 1))

@@ -10,6 +10,7 @@ import select
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from fractions import Fraction
 from typing import Any
 
@@ -53,9 +54,10 @@ class Demuxer:
         self._container: InputContainer | None = None
         self._reading: Iterator[AvPacket] = iter(())
         self._ahead: deque[AvPacket] = deque()
+        self._most_silent_ns = round(settings.silence_s * NS_PER_S)
         self._begun = False
         self._skipped = 0
-        self._lossy = settings.kind is Kind.RTSP
+        self._warnings = libav_log.Warnings() if settings.kind is Kind.RTSP else None
         self._has_lost = False
         self._in_doubt = False
         self._keys = 0
@@ -66,9 +68,9 @@ class Demuxer:
         libav_log.quieten(self._settings.secrets)
         began_ns = self._clock.monotonic_ns()
         try:
-            with libav_log.warnings() as warnings:
+            with libav_log.Warnings() as warnings:
                 self._container = self._open_container()
-            self._in_doubt = any(_LOST_PART in text for text in warnings)
+                self._in_doubt = _tells_of_loss(warnings)
             self.format = self._described(self._container)
         except (av.error.FFmpegError, OSError) as error:
             if self._wait is not None and self._container is None:
@@ -80,8 +82,9 @@ class Demuxer:
 
     def packets(self) -> Iterator[Packet]:
         """Packets to the end of the container. Raises `SourceLost` when they stop coming before."""
-        while (picture := self._next()) is not None:
-            yield self._packet(picture)
+        with self._warnings or nullcontext():
+            while (picture := self._next()) is not None:
+                yield self._packet(picture)
 
     def follow(self, earlier: Demuxer) -> None:
         """Go on in media time where `earlier`, the last pass over the same film, has ended."""
@@ -203,18 +206,18 @@ class Demuxer:
 
     def _next(self) -> AvPacket | None:
         packet = self._ahead.popleft() if self._ahead else self._read()
-        while packet is not None and self._is_before_beginning(packet):
+        while packet is not None and not (self._begun or self._begins(packet)):
             packet = self._read()
         return packet
 
-    def _is_before_beginning(self, packet: AvPacket) -> bool:
+    def _begins(self, packet: AvPacket) -> bool:
         """A camera that others watch too is joined between two key pictures: nothing can be made of what is left.
 
         One that never says where its key pictures are is believed after a while.
         """
         self._skipped += 1
-        self._begun |= self.bounded or packet.is_keyframe or self._skipped > _MOST_SKIPPED
-        return not self._begun
+        self._begun = self.bounded or packet.is_keyframe or self._skipped > _MOST_SKIPPED
+        return self._begun
 
     def _read(self) -> AvPacket | None:
         """The next packet with a picture; None at the proper end."""
@@ -229,9 +232,10 @@ class Demuxer:
             if packet is None:
                 self._check_end()
                 return None
-            self._check_silence()
+            now_ns = self._clock.monotonic_ns()
+            self._check_silence(now_ns)
             if packet.stream is self._stream and packet.size:
-                self._heard_ns = self._clock.monotonic_ns()
+                self._heard_ns = now_ns
                 return packet
 
     def _read_any(self) -> AvPacket | None:
@@ -240,7 +244,8 @@ class Demuxer:
         if self._wait is not None and not self._wait_for_device(self._wait):
             return None
         try:
-            packet = self._read_watched() if self._lossy else next(self._reading, None)
+            watched = self._warnings
+            packet = next(self._reading, None) if watched is None else self._read_watched(watched)
             return packet if self._wait is None or packet is None else _copied(packet)
         except av.error.InvalidDataError:
             raise
@@ -250,12 +255,14 @@ class Demuxer:
         except (av.error.FFmpegError, OSError) as error:
             raise errors.on_read(self.name, self._settings, error) from None
 
-    def _read_watched(self) -> AvPacket | None:
+    def _read_watched(self, warnings: libav_log.Warnings) -> AvPacket | None:
         """Over RTP, FFmpeg puts together what it has got of a picture; that a part was lost, it only logs."""
-        with libav_log.warnings() as warnings:
+        try:
             packet = next(self._reading, None)
-        has_lost = any(_LOST_PART in text for text in warnings)
-        if packet is not None and (has_lost or self._has_lost or self._is_doubtful(packet)):
+        finally:
+            has_lost = _tells_of_loss(warnings)
+        is_doubtful = self._in_doubt and packet is not None and self._is_doubtful(packet)
+        if packet is not None and (has_lost or self._has_lost or is_doubtful):
             packet.is_corrupt = True
         # It gives a picture when the next one has begun: the lost part may belong to either.
         self._has_lost = has_lost
@@ -267,7 +274,7 @@ class Demuxer:
         How much that is, it does not tell: what comes from the second key picture on is surely read later.
         """
         self._keys += packet.is_keyframe
-        self._in_doubt = self._in_doubt and self._keys < 2
+        self._in_doubt = self._keys < 2
         return self._in_doubt
 
     def _wait_for_device(self, wait: _DeviceWait) -> bool:
@@ -282,10 +289,9 @@ class Demuxer:
             raise errors.on_read(self.name, self._settings, error) from None
         self._reading = self._container.demux() if in_a_row < _MOST_BROKEN else iter(())
 
-    def _check_silence(self) -> None:
+    def _check_silence(self, now_ns: int) -> None:
         """Sound may come while pictures do not; and FFmpeg, when its time is up, first gives what its parser held."""
-        silent_ns = self._clock.monotonic_ns() - self._heard_ns
-        if not self.bounded and silent_ns > self._settings.silence_s * NS_PER_S:
+        if not self.bounded and now_ns - self._heard_ns > self._most_silent_ns:
             raise errors.lost(self.name, f"no picture for {self._settings.silence_s:g} s")
 
     def _check_end(self) -> None:
@@ -294,7 +300,7 @@ class Demuxer:
             raise errors.lost(self.name, "it closed the connection")
 
     def _packet(self, picture: AvPacket) -> Packet:
-        captured_ns, captured_at_ns = self._clock.monotonic_ns(), self._clock.utc_ns()
+        captured_ns, captured_at_ns = self._heard_ns, self._clock.utc_ns()
         times = self._timeline.place(Stamps(picture.pts, picture.dts, picture.duration), captured_ns)
         return Packet(
             data=memoryview(picture).toreadonly(),
@@ -311,11 +317,11 @@ class Demuxer:
     def _metadata(
         self, picture: AvPacket, times: Times, captured_ns: int, captured_at_ns: int
     ) -> Mapping[str, Any]:
-        metadata = dict(self._camera_time.of(picture, times, captured_ns, captured_at_ns))
+        metadata = self._camera_time.of(picture, times, captured_ns, captured_at_ns)
         if picture.is_corrupt:
-            metadata["damaged"] = True
+            metadata = {**metadata, "damaged": True}
         if picture.pts is None and self._stream.codec_context.reorder_depth:
-            metadata[PTS_IS_DTS] = True
+            metadata = {**metadata, PTS_IS_DTS: True}
         return metadata
 
     def _wrong(self, what: str) -> SourceMisconfigured:
@@ -355,6 +361,11 @@ class _DeviceWait:
                 os.close(self._wake_read)
                 os.close(self._wake_write)
             self._open = False
+
+
+def _tells_of_loss(warnings: libav_log.Warnings) -> bool:
+    texts = warnings.take()
+    return bool(texts) and any(_LOST_PART in text for text in texts)
 
 
 def _time_base(stream: VideoStream) -> Fraction:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _SLICE, _IDR_SLICE, _SPS = 1, 5, 7
+_START = b"\0\0\1"
 _HEAD_BYTES = 24  # more than the fields of a slice's header that are read here
+_SEARCH_BYTES = 4096  # parameter sets stand before the first slice
 _WITH_CHROMA_FORMAT = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
@@ -17,25 +19,24 @@ class _Bits:
     """Reads single bits and Exp-Golomb numbers; `IndexError` at the end."""
 
     def __init__(self, nal: bytes) -> None:
-        self._data = nal.replace(b"\0\0\3", b"\0\0")  # emulation prevention
-        self._at = 0
+        data = nal.replace(b"\0\0\3", b"\0\0")  # emulation prevention
+        self._left = 8 * len(data)
+        self._value = int.from_bytes(data, "big")  # of the bits that are left
 
     def bit(self) -> int:
-        value = self._data[self._at >> 3] >> (7 - (self._at & 7)) & 1
-        self._at += 1
-        return value
+        return self.bits(1)
 
     def bits(self, count: int) -> int:
-        value = 0
-        for _ in range(count):
-            value = value << 1 | self.bit()
+        if count > self._left:
+            raise IndexError("the unit is cut off")
+        self._left -= count
+        value = self._value >> self._left
+        self._value &= (1 << self._left) - 1
         return value
 
     def ue(self) -> int:
-        zeros = 0
-        while not self.bit():
-            zeros += 1
-        return (1 << zeros) - 1 + self.bits(zeros)
+        zeros = self._left - self._value.bit_length()
+        return self.bits(2 * zeros + 1) - 1
 
     def se(self) -> int:
         value = self.ue()
@@ -173,17 +174,12 @@ def _prefixed(unit: memoryview, length_bytes: int) -> list[bytes]:
 
 def _annex_b(unit: memoryview) -> list[bytes]:
     nals: list[bytes] = []
-    data = bytes(unit[: _search_bytes(unit)])
-    at = data.find(b"\0\0\1")
+    data = bytes(unit[:_SEARCH_BYTES])
+    at = data.find(_START)
     while at >= 0 and at + 3 < len(data):
-        end = data.find(b"\0\0\1", at + 3)
+        if data[at + 3] & 31 in (_SLICE, _IDR_SLICE):
+            return [*nals, data[at + 3 : at + 3 + _HEAD_BYTES]]
+        end = data.find(_START, at + 3)
         nals.append(data[at + 3 : end if end >= 0 else len(data)])
-        if nals[-1][:1] and nals[-1][0] & 31 in (_SLICE, _IDR_SLICE):
-            break
         at = end
     return [nal for nal in nals if nal]
-
-
-def _search_bytes(unit: memoryview) -> int:
-    """Parameter sets and the first slice's header are at the beginning; a slice's body need not be looked at."""
-    return min(len(unit), 4096)

@@ -9,8 +9,8 @@ import logging
 import re
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 import av.logging
 
@@ -60,7 +60,7 @@ def quieten(secrets: Sequence[str] = ()) -> None:
         if _recent not in logger.handlers:
             logger.addHandler(_recent)
             logger.propagate = False
-            # Warnings too, for `warnings()`; and each of them, for every lost packet counts.
+            # Warnings too, for `Warnings`; and each of them, for every lost packet counts.
             av.logging.set_level(av.logging.WARNING)
             av.logging.set_skip_repeated(False)
 
@@ -70,15 +70,25 @@ def recent_lines() -> list[str]:
     return list(_recent.lines)
 
 
-@contextmanager
-def warnings() -> Iterator[list[str]]:
-    """What FFmpeg warns of in this thread meanwhile; the list is filled when the block ends. See `quieten`."""
-    texts: list[str] = []
-    with av.logging.Capture() as caught:
-        try:
-            yield texts
-        finally:
-            texts.extend(text for _, _, text in caught)
-            for level, part, text in caught:
-                if level <= av.logging.ERROR:
-                    _recent.keep(part, text)
+class Warnings:
+    """What FFmpeg warns of in one thread, from `with` on to the end of the block. See `quieten`."""
+
+    def __enter__(self) -> Self:
+        self._capture = av.logging.Capture()
+        self._caught = self._capture.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.take()
+        self._capture.__exit__(None, None, None)
+
+    def take(self) -> Sequence[str]:
+        """What is new since the last call; cheap where there is nothing."""
+        if not self._caught:
+            return ()
+        caught = self._caught.copy()
+        self._caught.clear()
+        for level, part, text in caught:
+            if level <= av.logging.ERROR:
+                _recent.keep(part, text)
+        return [text for _, _, text in caught]

@@ -14,11 +14,14 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 from frameloom.model.clock import Clock
 from frameloom.model.errors import NeedsPerson, TryAgain
 from frameloom.model.packet import Packet, PacketFormat
 from frameloom.model.stages import Source
+
+from .feed import Take
 
 OnState = Callable[[str, str, float], None]
 """Called with a state ('connecting', 'running', 'lost', 'misconfigured', 'ended'), what happened, and the seconds
@@ -31,6 +34,13 @@ MISCONFIGURED_WAITS_S = (60.0, 600.0)
 """First and longest wait after an error that a person must put right. It is tried again because that person may as
 well repair the camera as the site file; rarely, because many cameras lock out whoever comes with a wrong password
 too often."""
+
+
+@runtime_checkable
+class _Relaying(Protocol):
+    """A source that can do without its reader for a while."""
+
+    def relay(self, take: Take) -> None: ...
 
 
 class Reconnecting:
@@ -82,6 +92,14 @@ class Reconnecting:
     def lose(self, why: str) -> None:
         """The host finds this connection of no use (nothing can be decoded): it ends with the next packet."""
         self._complaint = why
+
+    def relay(self, take: Take) -> None:
+        """Have `take` called by the thread that reads the source, if there is such a thread, see `Feed.relay`.
+
+        Called by the host when it has dealt with the packet that it was given last. `take` calls `good()` itself.
+        """
+        if isinstance(self.source, _Relaying):
+            self.source.relay(take)
 
     def close(self) -> None:
         """End waiting and iterating, from any thread."""

@@ -6,7 +6,6 @@ When a packet may go out belongs to `frameloom.sources.pacing`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -35,8 +34,7 @@ class Times(NamedTuple):
     duration_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stamps:
+class Stamps(NamedTuple):
     """What a container says of a packet, in units of its time base; None where it says nothing."""
 
     pts: int | None
@@ -65,8 +63,9 @@ class Timeline:
         live: bool = False,
         by_arrival: bool = False,
     ) -> None:
-        self._num = time_base.numerator * NS_PER_S
-        self._den = time_base.denominator
+        tick_ns = time_base * NS_PER_S
+        self._num, self._den = tick_ns.numerator, tick_ns.denominator
+        self._tick_ns = self._ns(1)
         self._usual_ns = _sane(round(NS_PER_S / rate)) if rate else _USUAL_NS
         self._reorder = reorder
         self._live = live
@@ -102,30 +101,33 @@ class Timeline:
             self._offset_ns = None
 
     def _stamped(self, stamps: Stamps, arrival_ns: int) -> tuple[int, int]:
-        known = stamps.dts if stamps.dts is not None else stamps.pts
-        assert known is not None
-        first = stamps.pts if stamps.pts is not None else known
+        pts, dts = stamps.pts, stamps.dts
+        first = pts if pts is not None else dts
+        assert first is not None
         if self._offset_ns is None:
             self._offset_ns = self._next_ns() - self._ns(self._first(first))
-        self._correct_jump(stamps.dts, arrival_ns)
-        pts_ns = self._ns(first) + self._offset_ns
-        dts_ns = (
-            self._ns(stamps.dts) + self._offset_ns if stamps.dts is not None else self._missing_dts(pts_ns)
-        )
-        return pts_ns, dts_ns
+        if dts is None:
+            pts_ns = self._ns(first) + self._offset_ns
+            return pts_ns, self._missing_dts(pts_ns)
+        from_start_ns = self._ns(dts)
+        self._offset_ns += self._jump_ns(from_start_ns + self._offset_ns, arrival_ns)
+        dts_ns = from_start_ns + self._offset_ns
+        return (dts_ns if pts == dts else self._ns(first) + self._offset_ns), dts_ns
 
     def _first(self, stamp: int) -> int:
         """The stamp that is the beginning: a container's own word, unless packets without stamps came before."""
         return self._start if self._start is not None and self._last_dts_ns is None else stamp
 
-    def _correct_jump(self, dts: int | None, arrival_ns: int) -> None:
-        if dts is None or self._last_dts_ns is None or self._offset_ns is None:
-            return
-        step_ns = self._ns(dts) + self._offset_ns - self._last_dts_ns
+    def _jump_ns(self, dts_ns: int, arrival_ns: int) -> int:
+        """What makes up for a jump of the container's stamps to `dts_ns`; 0 if it is none."""
+        if self._last_dts_ns is None:
+            return 0
+        step_ns = dts_ns - self._last_dts_ns
         passed_ns = arrival_ns - self._last_arrival_ns
-        if step_ns < -_BACKWARD_NS or (self._live and step_ns > passed_ns + _FORWARD_NS):
-            wanted_ns = max(passed_ns, self._usual_ns) if self._live else self._usual_ns
-            self._offset_ns += wanted_ns - step_ns
+        if step_ns >= -_BACKWARD_NS and not (self._live and step_ns > passed_ns + _FORWARD_NS):
+            return 0
+        wanted_ns = max(passed_ns, self._usual_ns) if self._live else self._usual_ns
+        return wanted_ns - step_ns
 
     def _missing_dts(self, pts_ns: int) -> int:
         if self._last_dts_ns is None:
@@ -144,7 +146,7 @@ class Timeline:
 
     def _duration_ns(self, duration: int | None) -> int:
         """The container's word, unless it is the single tick that AVI, and FFmpeg for MJPEG over RTP, give."""
-        is_placeholder = duration == 1 and self._usual_ns > 2 * self._ns(1)
+        is_placeholder = duration == 1 and self._usual_ns > 2 * self._tick_ns
         told_ns = self._ns(duration) if duration and not is_placeholder else 0
         return told_ns if _SHORTEST_NS <= told_ns <= _LONGEST_NS else self._usual_ns
 

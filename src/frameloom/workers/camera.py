@@ -61,8 +61,10 @@ class CameraHost(Host):
         self._media_time = _MediaTime()
         self._decoding = Decoding(spec.name, link, lambda: self._frames.wanted and not link.stopping.is_set())
         self._picture_due_ns = 0  # 0: nobody waits for one
+        self._most_silent_ns = round(self._settings.silence_s * NS_PER_S)
         self._is_late = False
         self._can_wait = self._settings.pace == "unpaced"
+        self._is_film = self._can_wait or self._settings.kind is Kind.FILE
         self._packets = PacketPublisher(packets_of(spec.name), site=spec.site, can_wait=self._can_wait)
         self._frames = FramePublisher(spec.name, site=spec.site, can_wait=self._can_wait)
         for publisher in (self._packets, self._frames):
@@ -140,6 +142,7 @@ class CameraHost(Host):
         """A connection begins; nothing is known yet of its pictures but `format`."""
         self._in_band = InBand(format)
         self._media_time.begin()
+        self._is_late = False
         self._change_format(format)
         if self._can_wait:
             self._good()  # a film that can be opened is well; its first picture waits for its reader
@@ -149,15 +152,33 @@ class CameraHost(Host):
         self._follow(packet)
         self._hand_on(packet)
         if not self._frames.wanted:
-            self._decoding.skip(packet)
-            self._picture_due_ns = 0
-            self._health.trouble("frames", "")
+            self._skip(packet)
+            self._is_late = False
+            self._trouble("frames", "")
             self._good()
+            self._sessions.relay(self._take_unwatched)
         elif self._falls_behind(packet):
-            self._decoding.skip(packet)
+            self._skip(packet)
             self._dropped += 1
         else:
             self._decode(packet)
+
+    def _take_unwatched(self, packet: Packet) -> bool:
+        """While nobody wants frames, the thread that has read a packet hands it on, and the main thread sleeps.
+
+        That all is well, the main thread has said before.
+        """
+        if self._frames.wanted:
+            return False
+        self._arrived.tick(packet.captured_ns)
+        self._follow(packet)
+        self._hand_on(packet)
+        self._decoding.skip(packet)
+        return True
+
+    def _skip(self, packet: Packet) -> None:
+        self._decoding.skip(packet)
+        self._picture_due_ns = 0
 
     def _follow(self, packet: Packet) -> None:
         """Take over what changes in the midst of a stream: its picture format, and never its media time."""
@@ -188,7 +209,7 @@ class CameraHost(Host):
     def _good(self) -> None:
         self._sessions.good()
         if self._health.good():
-            log.info("pictures of %r come", self.spec.name)
+            log.info("%r: running", self.spec.name)
             self.link.wake()
 
     def _trouble(self, stream: str, what: str) -> None:
@@ -255,7 +276,7 @@ class CameraHost(Host):
 
         Otherwise all of them would be as old as the source's queue is long, and then packets would be lost.
         """
-        age_ns = 0 if self._is_film() else self._clock.monotonic_ns() - packet.captured_ns
+        age_ns = 0 if self._is_film else self._clock.monotonic_ns() - packet.captured_ns
         if self._is_late:
             self._is_late = not (packet.is_key and age_ns < _CAUGHT_UP_NS)
         else:
@@ -273,16 +294,12 @@ class CameraHost(Host):
             self._good()
             self._trouble("frames", "")
         if seen or not self._picture_due_ns:
-            self._picture_due_ns = now_ns + round(self._settings.silence_s * NS_PER_S)
-        elif now_ns > self._picture_due_ns and not self._is_film():
+            self._picture_due_ns = now_ns + self._most_silent_ns
+        elif now_ns > self._picture_due_ns and not self._is_film:  # which would show the same damage again
             self._picture_due_ns = 0
             self._sessions.lose(
                 f"{self.spec.name!r}: no picture could be made for {self._settings.silence_s:g} s"
             )
-
-    def _is_film(self) -> bool:
-        """Beginning anew would show the same damage again."""
-        return self._can_wait or self._settings.kind is Kind.FILE
 
     def _end_decoding(self) -> None:
         """No more packets of this kind come: the pictures that were held back come out."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import statistics
 import threading
+from bisect import bisect_left
 from collections import deque
+from itertools import islice
 
 from frameloom.model.clock import NS_PER_S, Clock, SystemClock
 
@@ -51,7 +53,8 @@ class Meter:
 
     def _recent(self, now_ns: int) -> list[Piece]:
         with self._lock:
-            recent = [piece for piece in self._done if piece[0] >= now_ns - _WINDOW_NS]
+            first = bisect_left(self._done, (now_ns - _WINDOW_NS, -1))
+            recent = list(islice(self._done, first, None))
             return recent if len(recent) > 1 else self._last_two(now_ns)
 
     def _last_two(self, now_ns: int) -> list[Piece]:
