@@ -24,7 +24,7 @@ from frameloom.control.listener import Listener
 from frameloom.control.supervisor import Supervisor
 from frameloom.model.packet import Packet, PacketFormat
 from frameloom.model.worker import WorkerSpec
-from frameloom.server.app import create_app
+from frameloom.server.app import close_viewers, create_app
 from frameloom.server.host import WebServer, listen
 
 PATIENCE_S = 60.0
@@ -192,7 +192,7 @@ async def serving(*specs: WorkerSpec, **options: Any) -> AsyncIterator[Bench]:
         yield bench
     finally:
         await bench.http.aclose()
-        app.state.live.close()
+        close_viewers(app)
         server.should_exit = True
         await running
         listener.shut()

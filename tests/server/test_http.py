@@ -191,7 +191,7 @@ async def test_the_documents_name_every_resource(server: Server) -> None:
                 assert f"`{method.upper()} {path}`" in documented
     routes = [*streams.router.routes, *workers.router.routes]
     sockets = [route.path for route in routes if isinstance(route, APIWebSocketRoute)]
-    assert len(sockets) == 2
+    assert len(sockets) == 4
     for path in sockets:
         assert f"| WebSocket `{path}` |" in documented
 

@@ -32,6 +32,11 @@ def packets_of(camera: str) -> str:
     return f"{camera}.packets"
 
 
+def live_of(stream: str) -> str:
+    """The stream of H.264 packets that viewers of `stream` share, where the camera itself sends none they can play."""
+    return f"{stream}.live"
+
+
 def view_of(stream: str) -> str:
     """The stream of JPEG pictures that viewers of `stream` share."""
     return f"{stream}.view"

@@ -14,7 +14,9 @@ from . import errors, page, streams, workers
 from .envelope import Envelope
 from .guard import Guard, Hosts
 from .live import Live
+from .said import Said
 from .site import SiteView
+from .video import Video
 
 _DESCRIPTION = """\
 The state of a site and its live pictures. Every error is `{"error": {"code", "message"}}`: the code is for programs,
@@ -50,6 +52,8 @@ def create_app(site: str, *, address: str = "127.0.0.1", patience_s: float = 30.
     )
     app.state.site = SiteView(site)
     app.state.live = Live(app.state.site, patience_s=patience_s)
+    app.state.video = Video(app.state.site, patience_s=patience_s)
+    app.state.said = Said(app.state.site)
     errors.install(app)
     app.include_router(streams.router, tags=["cameras"])
     app.include_router(workers.router, tags=["site"])
@@ -61,12 +65,20 @@ def create_app(site: str, *, address: str = "127.0.0.1", patience_s: float = 30.
 
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(work) for work in (app.state.site.follow(), app.state.live.follow())]
+    state = app.state
+    works = (state.site.follow(), state.live.follow(), state.video.follow(), state.said.keep_up())
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
     finally:
-        app.state.live.close()
+        close_viewers(app)
         await _end(tasks)
+
+
+def close_viewers(app: FastAPI) -> None:
+    """The server stops: let everybody go who looks or listens."""
+    for hub in (app.state.live, app.state.video, app.state.said):
+        hub.close()
 
 
 async def _end(tasks: list[asyncio.Task[Any]]) -> None:

@@ -10,8 +10,8 @@ from .errors import problem
 BODY_BYTES = 64 * 1024
 
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; object-src 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; object-src 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-site",  # so that another page on this machine may show a picture
     "Referrer-Policy": "no-referrer",

@@ -20,7 +20,7 @@ from frameloom.site.ports import busy_port
 from frameloom.workers.host import Host
 from frameloom.workers.link import Link
 
-from .app import create_app
+from .app import close_viewers, create_app
 from .guard import is_loopback
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class ServerHost(Host):
         loop.add_reader(self.link.stop_fd, stopped.set)
         await stopped.wait()
         loop.remove_reader(self.link.stop_fd)
-        self._app.state.live.close()
+        close_viewers(self._app)
         server.should_exit = True
         await asyncio.sleep(_GRACE_S)
         server.abort_connections()  # of those that do not read what we said

@@ -202,7 +202,7 @@ class Live:
         """Join as a viewer of a camera; raises `CommandError` if there is none of that name, or the server stops."""
         processors = processors_on(stream, await self._view.known())
         if self._stopping:
-            raise _STOPPING
+            raise STOPPING
         feed = self._feeds.get(stream)
         if feed is None:
             feed = self._feeds[stream] = Feed(stream, self._view.site)
@@ -227,7 +227,7 @@ class Live:
         """The server stops: let every viewer go."""
         self._stopping = True
         for feed in list(self._feeds.values()):
-            self._end(feed, _STOPPING)
+            self._end(feed, STOPPING)
 
     def _adapt(self, feed: Feed, workers: Mapping[str, Any]) -> None:
         try:
@@ -241,7 +241,7 @@ class Live:
         feed.end(why)
 
 
-_STOPPING = CommandError("stopping", "the server is stopping")
+STOPPING = CommandError("stopping", "the server is stopping")
 
 
 def processors_on(camera: str, workers: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response, WebSocket
 
@@ -17,9 +17,19 @@ from frameloom.model.names import view_of
 from .errors import may_fail
 from .live import Feed, Live, Picture, processors_on
 from .news import first_of
+from .said import Said
 from .schema import Camera
 from .site import SiteView
-from .viewers import MOST_UNDER_WAY, MotionJpeg, SocketViewer, picture_headers, say_goodbye
+from .video import Video
+from .viewers import (
+    MOST_UNDER_WAY,
+    MotionJpeg,
+    SocketViewer,
+    VideoViewer,
+    picture_headers,
+    say_goodbye,
+    tell_all,
+)
 
 router = APIRouter()
 
@@ -111,6 +121,35 @@ async def live(
     try:
         async with hub.watching(name) as feed:
             await SocketViewer(socket, feed, window, hub.patience_s).serve()
+    except CommandError as error:
+        await say_goodbye(socket, error)
+
+
+@router.websocket("/streams/{name}/video.ws")
+async def video(
+    name: str,
+    socket: WebSocket,
+    form: Literal["units", "mse"] = "units",
+    window: Annotated[int, Query(ge=0, le=MOST_UNDER_WAY)] = 0,
+) -> None:
+    """H.264 as the camera sent it, for WebCodecs or Media Source Extensions: see docs/http.md."""
+    await socket.accept()
+    hub: Video = socket.app.state.video
+    try:
+        async with hub.watching(name) as feed:
+            await VideoViewer(socket, feed, window, hub.patience_s, fragments=form == "mse").serve()
+    except CommandError as error:
+        await say_goodbye(socket, error)
+
+
+@router.websocket("/streams/{name}/results.ws")
+async def results(name: str, socket: WebSocket) -> None:
+    """What processors say of the camera's frames, one text message each."""
+    await socket.accept()
+    hub: Said = socket.app.state.said
+    try:
+        async with hub.listening(name) as feed:
+            await tell_all(socket, feed, socket.app.state.live.patience_s)
     except CommandError as error:
         await say_goodbye(socket, error)
 

@@ -17,8 +17,11 @@ from starlette.types import Receive, Scope, Send
 
 from frameloom.model.errors import CommandError
 
+from .avc import AvcConfig
 from .live import Feed, Live, Picture
 from .news import News, first_of
+from .said import SaidFeed
+from .video import Unit, VideoFeed, describe, init_message
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ NO_CAMERA = 4404
 
 TRY_AGAIN = 1013
 RESTARTING = 1012
-MOST_UNDER_WAY = 16
+MOST_UNDER_WAY = 64
 _LAST_WORD_S = 0.2
 _LONGEST_REASON_BYTES = 123
 
@@ -39,7 +42,7 @@ class SocketViewer:
             text message. 0: it need not say anything, and the network alone tells that it is slow
     """
 
-    def __init__(self, socket: WebSocket, feed: Feed, window: int, patience_s: float) -> None:
+    def __init__(self, socket: WebSocket, feed: Feed | VideoFeed, window: int, patience_s: float) -> None:
         self._socket = socket
         self._feed = feed
         self._window = window
@@ -62,11 +65,14 @@ class SocketViewer:
 
     async def _send(self) -> None:
         number = 0
-        while (picture := await self._feed.next(number)) is not None:
-            number = picture.number
+        while (item := await self._feed.next(number)) is not None:
+            number = item.number
             async with asyncio.timeout(self._patience_s):
-                await self._socket.send_bytes(picture.message)
+                await self._say(item)
                 await self._until_shown(number)
+
+    async def _say(self, item: Picture | Unit) -> None:
+        await self._socket.send_bytes(item.message)
 
     async def _until_shown(self, number: int) -> None:
         if self._window:
@@ -88,6 +94,27 @@ class SocketViewer:
         self._shown.tell()
 
 
+async def tell_all(socket: WebSocket, feed: SaidFeed, patience_s: float) -> None:
+    """Send what processors say from now on, each result as a text message, until the listener has gone."""
+
+    async def send() -> None:
+        number = feed.number
+        while feed.ended is None:
+            number, texts = await feed.after(number)
+            async with asyncio.timeout(patience_s):
+                for text in texts:
+                    await socket.send_text(text)
+
+    async def until_gone() -> None:
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    with contextlib.suppress(WebSocketDisconnect, OSError, TimeoutError):
+        await first_of(send(), until_gone())
+    if feed.ended is not None:
+        await say_goodbye(socket, feed.ended)
+
+
 async def say_goodbye(socket: WebSocket, why: CommandError) -> None:
     """Close with a code and a reason, if the viewer still hears it."""
     code = {"unknown-name": NO_CAMERA, "stopping": RESTARTING}.get(why.code, TRY_AGAIN)
@@ -95,6 +122,29 @@ async def say_goodbye(socket: WebSocket, why: CommandError) -> None:
     with contextlib.suppress(TimeoutError, RuntimeError, WebSocketDisconnect, OSError):
         async with asyncio.timeout(_LAST_WORD_S):
             await socket.close(code, reason)
+
+
+class VideoViewer(SocketViewer):
+    """Sends a camera's video to a WebSocket: what a decoder must know as text, then units, or fragments for MSE."""
+
+    def __init__(
+        self, socket: WebSocket, feed: VideoFeed, window: int, patience_s: float, *, fragments: bool
+    ) -> None:
+        super().__init__(socket, feed, window, patience_s)
+        self._fragments = fragments
+        self._config: AvcConfig | None = None
+
+    async def _say(self, item: Picture | Unit) -> None:
+        assert isinstance(item, Unit)
+        await self._tell(item.config)
+        await self._socket.send_bytes(item.fragment if self._fragments else item.message)
+
+    async def _tell(self, config: AvcConfig) -> None:
+        if config is not self._config:
+            self._config = config
+            await self._socket.send_text(describe(config))
+            if self._fragments:
+                await self._socket.send_bytes(init_message(config))
 
 
 class MotionJpeg(Response):
