@@ -18,6 +18,7 @@ _SAYS = {
     "wakeup": "| Frameloom, frame without pixels | ",
     "readers": "One more reader: ",
     "camera": "| camera worker, one reader of packets | ",
+    "live": "| access units (WebCodecs) | ",
     "leftovers": "| goes on |",
 }
 

@@ -102,6 +102,8 @@ export class Live {
     context.drawImage(picture, 0, 0);
     for (const { values } of results) this.boxes(values.boxes || []);
     this.shown_ms = performance.now();
+    // Where the server is another machine, its clock may be another one too.
+    canvas.dataset.ageMs = (performance.timeOrigin + performance.now() - head.captured_at_ns / 1e6).toFixed(1);
     canvas.dataset.frames = String(Number(canvas.dataset.frames) + 1);
     canvas.dataset.ptsNs = String(head.pts_ns);
     canvas.dataset.late = String(results.some(({ late }) => late));

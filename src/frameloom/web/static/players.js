@@ -6,8 +6,9 @@ import { Annotations } from "./annotations.js";
 import { Following } from "./api.js";
 
 const UNDER_WAY = 32;  // units that the server may send before it has heard that they were shown
+const MOST_BEHIND = 4;  // so many units later than a picture, that is no longer shown
 const WAIT_MS = 100;  // a picture waits so long for what processors see on it
-const TARGET_S = 0.12, LATE_S = 0.4, LOST_S = 1.5, KEPT_S = 8;
+const NEAR_S = 0.04, TARGET_S = 0.08, LATE_S = 0.3, LOST_S = 1, KEPT_S = 8;  // behind the newest picture, by MSE
 const textOf = new TextDecoder();
 
 function parts(data) {
@@ -82,6 +83,10 @@ export class WebCodecsPlayer extends Player {
     const head = this.heads.get(frame.timestamp);
     this.heads.delete(frame.timestamp);
     if (!head || this.failed) return frame.close();
+    if (this.heads.size > MOST_BEHIND) {  // what came since the key frame is only decoded, and not played in haste
+      this.shown(head.number);
+      return frame.close();
+    }
     this.waiting.push({ frame, head, until_ms: performance.now() + WAIT_MS });
     this.heard();
   }
@@ -179,7 +184,7 @@ export class MsePlayer extends Player {
     const behind_s = this.edge_s - element.currentTime;
     if (element.currentTime < first_s || behind_s > LOST_S || behind_s < -LOST_S)
       element.currentTime = Math.max(first_s, this.edge_s - TARGET_S);
-    element.playbackRate = behind_s > LATE_S ? 1.25 : behind_s > 2 * TARGET_S ? 1.05 : 1;
+    element.playbackRate = behind_s > LATE_S ? 1.25 : behind_s > TARGET_S ? 1.08 : behind_s < NEAR_S ? 0.95 : 1;
     if (element.paused) element.play().catch(() => {});
     if (element.currentTime - element.buffered.start(0) > 2 * KEPT_S) buffer.remove(0, element.currentTime - KEPT_S);  // ends in another update
   }
