@@ -141,7 +141,22 @@ def _measure_ffmpeg(command: str, plan: Plan) -> Turn:
 
 
 def _measure_worker(url: str, plan: Plan, stream: str, policy: str) -> Turn:
-    with _worker(url) as process, Subscription(stream, policy=policy) as items:
+    return _measure_publisher(_worker(url), plan, stream, policy)
+
+
+def _measure_bare(url: str, plan: Plan) -> Turn:
+    command = [sys.executable, "-m", "benchmarks.bare_reader", url]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    return _measure_publisher(_ended(process), plan, packets_of("bare"), "every")
+
+
+def _measure_publisher(
+    publisher: contextlib.AbstractContextManager[subprocess.Popen[bytes]],
+    plan: Plan,
+    stream: str,
+    policy: str,
+) -> Turn:
+    with publisher as process, Subscription(stream, policy=policy) as items:
         if items.get(30) is None:
             raise RuntimeError(f"{stream}: nothing came within 30 s")
         _count(items, plan.ring_s)
@@ -156,6 +171,7 @@ _MEASURES: dict[str, Callable[[str, Plan], Turn]] = {
     "ffmpeg": lambda url, plan: _measure_ffmpeg(_FFMPEG.format(url=url), plan),
     "frames": lambda url, plan: _measure_worker(url, plan, "camera", "latest"),
     "packets": lambda url, plan: _measure_worker(url, plan, packets_of("camera"), "every"),
+    "bare": _measure_bare,
     "reading": lambda url, plan: _measure_ffmpeg(_FFMPEG_COPY.format(url=url), plan),
 }
 
@@ -199,7 +215,7 @@ def _cpu_ms(pid: int) -> float:
 
 
 def _check(part: Part, turns: dict[str, list[Turn]]) -> None:
-    for name in ("frames", "packets"):
+    for name in ("frames", "packets", "bare"):
         for turn in turns[name]:
             if not 0.9 * FPS <= turn.rate <= 1.1 * FPS:
                 part.troubles.append(f"camera, {name}: {turn.rate:.1f} a second, want {FPS}")
@@ -233,15 +249,19 @@ _NAMES = {
     "ffmpeg": "ffmpeg -f null",
     "frames": "camera worker, one reader of frames",
     "packets": "camera worker, one reader of packets",
+    "bare": "bare PyAV loop that publishes packets, one reader",
     "reading": "ffmpeg -c copy -f null: reading alone",
 }
 
 
 def _goals(turns: dict[str, list[Turn]]) -> list[Goal]:
-    frames, packets, reading = (
-        statistics.median(_ratios(turns, n)) for n in ("frames", "packets", "reading")
+    frames, packets, bare, reading = (
+        statistics.median(_ratios(turns, name)) for name in ("frames", "packets", "bare", "reading")
     )
-    floor = f"reading the stream alone, without Python, takes {report.at_least(reading * 100, 1)} %"
+    floor = (
+        f"reading the stream alone, without Python, takes {report.at_least(reading * 100, 1)} %, and the least Python "
+        f"program that hands packets to one reader {report.at_least(bare * 100, 1)} % (`benchmarks/bare_reader.py`)"
+    )
     return [
         Goal(
             "camera worker with one reader of frames, CPU beside ffmpeg -f null",

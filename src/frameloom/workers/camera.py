@@ -55,6 +55,7 @@ class CameraHost(Host):
         self._arrived, self._decoded = Meter(), Meter()
         self._health = _Health()
         self._dropped = 0
+        self._unsaid = self._tried = False
         self._sessions = Reconnecting(self._open, self._clock, link.stopping, self._tell)
         self._format: PacketFormat | None = None
         self._in_band: InBand | None = None
@@ -125,8 +126,12 @@ class CameraHost(Host):
         if state in ("lost", "misconfigured"):
             self._frames.forget()  # the last picture is no longer the present
             self._packets.forget()
-            if self._health.lost(detail, wait_s):
+            self._unsaid |= self._health.lost(detail, wait_s)
+            # A camera that starts together with us is often a moment later than we are: that needs no warning yet.
+            if self._unsaid and (state == "misconfigured" or self._tried):
                 log.warning("%s", self._health.told()[1])
+                self._unsaid = False
+            self._tried = True
         elif state == "connecting":
             self._health.connecting()
         elif state == "running":
@@ -208,6 +213,8 @@ class CameraHost(Host):
 
     def _good(self) -> None:
         self._sessions.good()
+        self._tried = True
+        self._unsaid = False
         if self._health.good():
             log.info("%r: running", self.spec.name)
             self.link.wake()
