@@ -68,6 +68,8 @@ def test_the_best_way_is_taken(browser: Browser, running: Watched) -> None:
         )
         streams = running.site.worker("yard")["report"]["streams"]
         assert not streams["yard"]["readers"], "nothing is decoded for somebody who only looks"
+        delivery = tile(watched.page, "yard").locator(".delivery")
+        expect(delivery).to_have_text(re.compile(r"^WebCodecs, \d+ ms$"))
 
 
 def test_where_a_way_does_not_work_the_next_is_taken(browser: Browser, running: Watched) -> None:

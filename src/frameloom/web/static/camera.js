@@ -20,6 +20,7 @@ export class Camera {
   update(camera, view, processors) {
     Object.assign(this, { camera, view });
     this.worker.update(camera);
+    put(this.find(".delivery"), this.live.delivery);
     this.notice();
     for (const [name, worker] of Object.entries(processors)) {
       if (!this.processors.has(name)) this.add(name);

@@ -4,6 +4,7 @@ import { MsePlayer, WebCodecsPlayer } from "./players.js";
 
 const UNDER_WAY = 3;  // pictures that the server may send before it has heard that they were shown
 const ACCENT = "#ffc857", SHADOW = "rgb(0 0 0 / .7)";
+const LOCAL = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
 const WAYS = { webcodecs: WebCodecsPlayer, mse: MsePlayer };
 
 // JPEG, for what plays nothing else: pictures and results in one message each.
@@ -51,6 +52,7 @@ export class Live {
     this.name = name;
     this.onResults = onResults;
     this.shown_ms = null;  // when the last picture was drawn
+    this.delay_ms = 0;
     this.player = null;
     const asked = new URLSearchParams(location.search).get("player");
     this.ways = asked ? [WAYS[asked]].filter(Boolean) : Object.values(WAYS).filter((way) => way.works());
@@ -92,6 +94,12 @@ export class Live {
     return this.shown_ms === null ? null : performance.now() - this.shown_ms;
   }
 
+  // By which way pictures come, and how old they are when they are shown, where one clock tells both.
+  get delivery() {
+    if (!this.player || this.shown_ms === null) return "";
+    return LOCAL ? `${this.player.delivery}, ${Math.max(0, this.delay_ms).toFixed(0)} ms` : this.player.delivery;
+  }
+
   show(picture, width, height, results, head) {
     const { canvas, context } = this;
     if (canvas.width !== width || canvas.height !== height) {
@@ -102,8 +110,9 @@ export class Live {
     context.drawImage(picture, 0, 0);
     for (const { values } of results) this.boxes(values.boxes || []);
     this.shown_ms = performance.now();
-    // Where the server is another machine, its clock may be another one too.
-    canvas.dataset.ageMs = (performance.timeOrigin + performance.now() - head.captured_at_ns / 1e6).toFixed(1);
+    const age_ms = performance.timeOrigin + performance.now() - head.captured_at_ns / 1e6;
+    this.delay_ms += (age_ms - this.delay_ms) * (this.shown_ms === null ? 1 : 0.1);
+    canvas.dataset.ageMs = age_ms.toFixed(1);
     canvas.dataset.frames = String(Number(canvas.dataset.frames) + 1);
     canvas.dataset.ptsNs = String(head.pts_ns);
     canvas.dataset.late = String(results.some(({ late }) => late));
