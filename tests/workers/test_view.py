@@ -102,6 +102,7 @@ def test_a_picture_says_which_frame_it_shows(view: View) -> None:
 def test_many_viewers_one_encode(view: View) -> None:
     viewers = [watching() for _ in range(8)]
     until(lambda: len(view.host.report().streams["hall.view"]["readers"]) == 8)
+    assert view.frames.wait_wanted(PATIENCE_S)
     for level in range(10):
         view.show(level)
         assert {picture(viewer)[0].metadata["frame_seq"] for viewer in viewers} == {level + 1}
@@ -146,7 +147,12 @@ def test_parameters_change_while_it_works(view: View) -> None:
         assert (packet.format.width, packet.format.height) == (160, 120)
         with pytest.raises(ParameterError, match="quality: read 200"):
             view.host.change({"quality": 200})
-    assert view.host.report().values == {"max_width": 160, "quality": 20, "max_fps": 30.0}
+    assert view.host.report().values == {
+        "max_width": 160,
+        "quality": 20,
+        "max_fps": 30.0,
+        "max_kbps": 4000,
+    }
 
 
 def test_parameters_change_while_nobody_looks(view: View) -> None:

@@ -1,20 +1,22 @@
-"""Hosts a view: one JPEG encode of a stream for all its viewers, and none while nobody looks."""
+"""Hosts a view: a stream's pictures as JPEG and as H.264, each encoded once for all its viewers and never for none.
+
+Which frames are shown is decided here; how one becomes a packet, in `frameloom.workers.encode`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from frameloom import pixels
-from frameloom.bus.publisher import PacketPublisher
 from frameloom.bus.subscriber import Subscription
 from frameloom.model.clock import NS_PER_S, SystemClock
-from frameloom.model.errors import OutOfMemory, PeerError, StreamEnded
+from frameloom.model.errors import PeerError, StreamEnded
 from frameloom.model.frame import Frame
-from frameloom.model.packet import Packet, PacketFormat
+from frameloom.model.names import live_of, view_of
 from frameloom.model.parameters import Integer, Number, declared, validate_all
 from frameloom.model.worker import State, WorkerReport, WorkerSpec
 
+from .encode import JpegOutput, LiveOutput, Output
 from .host import Host
 from .inbox import Inbox
 from .link import Link
@@ -25,9 +27,14 @@ _AGAIN_S = 1.0  # until a stream that has ended, or refused us, is joined again
 
 
 class ViewHost(Host):
-    """Publishes 'mjpeg' packets of the stream it reads; `frame_seq` in their metadata tells which frame each shows."""
+    """Publishes 'mjpeg' packets of the stream it reads, and 'h264' packets beside them for those who read these.
 
-    quality = Integer(80, minimum=20, maximum=95, unit="%", description="JPEG quality of the live picture")
+    `frame_seq` in their metadata tells which frame each shows, and their times are those of that frame.
+    """
+
+    quality = Integer(
+        80, minimum=20, maximum=95, unit="%", description="Quality of the live picture, as of a JPEG"
+    )
     max_width = Integer(
         1280,
         minimum=160,
@@ -41,6 +48,13 @@ class ViewHost(Host):
         maximum=120,
         unit="frames/s",
         description="Viewers get at most so many pictures a second",
+    )
+    max_kbps = Integer(
+        4000,
+        minimum=100,
+        maximum=16000,
+        unit="kbit/s",
+        description="Where H.264 is made for browsers, it takes at most so much",
     )
 
     def __init__(self, spec: WorkerSpec, link: Link) -> None:
@@ -56,38 +70,45 @@ class ViewHost(Host):
         self._frames: Subscription | None = None
         self._detail = ""
         self._dropped = 0
-        self._packets = PacketPublisher(spec.name, site=spec.site, memory_bytes=4 << 20)
-        self._packets.on_wanted = lambda _: self._inbox.nudge()
+        self._outputs: tuple[Output, ...] = (
+            LiveOutput(live_stream(spec), spec.site, self._inbox.nudge),
+            JpegOutput(spec.name, spec.site, self._inbox.nudge),
+        )
 
     def run(self) -> None:
         self.link.wake()
         while not self.link.stopping.is_set():
             if self._inbox.apply(self._change):
                 self.link.wake()
-            if self._packets.wanted:
+            if self._wanted():
                 self._show_next()
             else:
                 self._rest()
         self._stop_reading()
-        self._packets.close()
+        for output in self._outputs:
+            output.close()
         self._inbox.close()
 
     def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return self._inbox.submit(values)
 
     def report(self) -> WorkerReport:
-        readers = [reader.client for reader in self._packets.readers()]
+        streams = {output.stream: output.described() for output in self._outputs}
+        trouble = self._trouble()
         frames = self._frames
+        is_watched = any(stream["readers"] for stream in streams.values())
         return WorkerReport(
-            State.RUNNING,
-            self._detail if readers else "nobody is watching",
+            State.DEGRADED if trouble else State.RUNNING,
+            trouble or (self._detail if is_watched else "nobody is watching"),
             fps=self._meter.fps(),
             frames=self._meter.count,
-            dropped=self._dropped + (frames.stats.dropped if frames else 0),
+            dropped=self._dropped
+            + sum(output.dropped for output in self._outputs)
+            + (frames.stats.dropped if frames else 0),
             latency_ms=self._meter.latency_ms(),
             values=dict(self._values),
             declared=[parameter.declaration() for parameter in self._parameters.values()],
-            streams={self.spec.name: {"kind": "packets", "readers": readers}},
+            streams=streams,
         )
 
     def _change(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,10 +116,16 @@ class ViewHost(Host):
         self._values = {**self._values, **taken}
         return taken
 
+    def _wanted(self) -> list[Output]:
+        """What somebody reads; all else comes to rest."""
+        for output in self._outputs:
+            if not output.wanted:
+                output.rest()
+        return [output for output in self._outputs if output.wanted]
+
     def _rest(self) -> None:
         """Nobody looks: leave the stream, so that the camera may stop decoding."""
         self._stop_reading()
-        self._packets.forget()  # the next viewer would take the last picture for a new one
         self._tell("")
         self._inbox.wait()
 
@@ -126,35 +153,28 @@ class ViewHost(Host):
             self._tell(f"waiting for pictures of {self.spec.streams[0]!r}")
 
     def _show(self, frame: Frame) -> None:
+        before = self._trouble()
         with self.link.busy():
-            packet = self._encoded(frame)
-        try:
-            self._packets.publish(packet)
-        except OutOfMemory as error:
-            self._dropped += 1
-            self._tell(str(error))
-            return
-        self._meter.tick(frame.captured_ns)
+            shown = [output.show(frame, self._values) for output in self._wanted()]
+        if any(shown):
+            self._meter.tick(frame.captured_ns)
         self._tell("")
+        if self._trouble() != before:
+            self.link.wake()
 
-    def _encoded(self, frame: Frame) -> Packet:
-        width = min(frame.width, self._values["max_width"])
-        height = max(1, round(frame.height * width / frame.width))
-        return Packet(
-            pixels.to_jpeg(frame, self._values["quality"], max_width=width),
-            PacketFormat("mjpeg", width, height),
-            frame.pts_ns,
-            True,
-            frame.captured_ns,
-            frame.captured_at_ns,
-            dts_ns=frame.pts_ns,
-            metadata={"frame_seq": frame.seq},
-        )
+    def _trouble(self) -> str:
+        return next((output.trouble for output in self._outputs if output.trouble), "")
 
     def _tell(self, detail: str) -> None:
         if detail != self._detail:
             self._detail = detail
             self.link.wake()
+
+
+def live_stream(spec: WorkerSpec) -> str:
+    """The stream of H.264 of a view: that of the camera whose own view it is, else one of its own."""
+    camera = spec.streams[0]
+    return live_of(camera if spec.name == view_of(camera) else spec.name)
 
 
 class Pace:
