@@ -23,7 +23,8 @@ TABLES: dict[str, Place] = {
     "`cameras`": ("cameras", "NAME"),
     "`view` of a camera": ("cameras", "NAME", "view"),
     "`processors`": ("processors", "NAME"),
-    "`sinks`": ("sinks", "NAME"),
+    "`kind: view`": ("sinks", "NAME", "view"),
+    "`kind: record`": ("sinks", "NAME", "record"),
     "`limits`": ("limits",),
 }
 
@@ -76,6 +77,8 @@ def test_every_mapping_of_the_model_has_its_table() -> None:
                 yield from mappings((*place, key), child)
             if "properties" in entry:
                 yield from mappings((*place, key, "NAME"), entry)
+            for kind in entry.get("discriminator", {}).get("mapping", {}):
+                yield (*place, key, "NAME", kind)
 
     root = schema_at(())
     assert root is not None

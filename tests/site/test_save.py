@@ -243,7 +243,7 @@ def test_secrets_are_not_written(path: Path, file: SiteFile) -> None:
         (lambda f: f.set_params("hall", {"a": 1}), "no processor, sink or view 'hall'"),
         (
             lambda f: f.set_params("small", {"stream": "yard"}),
-            "no parameter 'small.stream', allowed: quality, max_width, max_fps",
+            "no parameter 'small.stream', allowed: quality, max_width, max_fps, max_kbps",
         ),
         (
             lambda f: f.set_enabled("nobody", True),

@@ -67,7 +67,7 @@ def test_a_camera_takes_its_settings_with_its_secrets(by_name: dict[str, WorkerS
 def test_a_view_waits_for_its_camera_even_if_that_is_off(by_name: dict[str, WorkerSpec]) -> None:
     view = by_name["hall.view"]
     assert (view.kind, view.host, view.streams) == ("view", "frameloom.workers.view:ViewHost", ("hall",))
-    assert view.params == {"quality": 60, "max_width": 1280, "max_fps": 30}
+    assert view.params == {"quality": 60, "max_width": 1280, "max_fps": 30, "max_kbps": 4000}
     assert [by_name[f"{name}.view"].enabled for name in ("hall", "yard", "door")] == [True, True, False]
 
 
@@ -99,7 +99,7 @@ def test_all_of_it_travels_as_json(site: Site) -> None:
 
 def test_the_parameters_of_a_view_are_those_that_its_worker_declares() -> None:
     schema = View.model_json_schema()["properties"]
-    for name in ("quality", "max_width", "max_fps"):
+    for name in ("quality", "max_width", "max_fps", "max_kbps"):
         declared = getattr(ViewHost, name)
         ours = (schema[name]["minimum"], schema[name]["maximum"], schema[name]["default"])
         assert ours == (declared.minimum, declared.maximum, declared.default)

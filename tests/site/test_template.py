@@ -27,5 +27,5 @@ def test_what_it_shows_in_comments_is_right_too() -> None:
     site = from_text(text, "site.yaml", {"YARD_PASSWORD": "hunter2"})
     assert list(site.cameras) == ["film", "yard", "desk"]
     assert site.cameras["yard"].username == "admin"
-    assert list(site.sinks) == ["film-small"]
+    assert list(site.sinks) == ["film-rec", "film-small"]
     assert site.limits.hang_s == 30

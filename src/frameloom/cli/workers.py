@@ -1,4 +1,4 @@
-"""Verbs for the workers of a running site: status, start, stop, restart, set, logs."""
+"""Verbs for the workers of a running site: status, start, stop, restart, set, record, logs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STYLES = {"degraded": "yellow", "backoff": "yellow", "starting": "yellow", "fai
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
-    for verb in (status, start, stop, restart, set_values, logs):
+    for verb in (status, start, stop, restart, set_values, record, logs):
         name = "set" if verb is set_values else verb.__name__
         app.command(name)(verb)
 
@@ -78,6 +78,28 @@ def set_values(
         else f", not kept: {answer.get('store_error', 'no file')}"
     )
     out.print(f"{name}: {taken}; {how}{kept}", markup=False)
+
+
+def record(
+    name: Annotated[str, typer.Argument(help="The recorder, whose mode is `command`.")],
+    end: Annotated[bool, typer.Option("--stop", help="End the recording instead.")] = False,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a recording at the next key frame, or end it."""
+    verb = "stop" if end else "start"
+    answer = call(chosen_site(site), "tell", name=name, tell=verb, args={}, timeout_s=10)
+    if as_json:
+        print_json(answer)
+        return
+    done = f"recording into {answer['folder']}" if answer["recording"] else _recorded(answer)
+    out.print(f"{name}: {done}", markup=False)
+
+
+def _recorded(answer: dict[str, Any]) -> str:
+    return (
+        f"not recording; {answer['seconds']:.1f} s in {answer['segments']} segments, {answer['bytes']} bytes"
+    )
 
 
 def logs(

@@ -21,7 +21,7 @@ from .environment import Expansion, expand
 from .model import Origin, Site
 from .problems import InvalidSite, Path, Problem, kind_of, shown, whole_file
 from .rules import check
-from .words import allowed_at, keys_at, known_path, meant
+from .words import allowed_at, keys_at, known_path, meant, written_path
 
 # What these hold is never repeated, not even where it is wrong.
 _SECRET_KEYS = {"url", "username", "password", "options"}
@@ -92,11 +92,13 @@ def _follows(problem: Problem, told: Problem) -> bool:
 
 
 def _problem(error: ErrorDetails, expansion: Expansion, document: Document) -> Problem:
-    path = known_path(error["loc"])
+    path = written_path(known_path(error["loc"]))
     kind = error["type"]
     if kind == "extra_forbidden":
-        return document.problem(error["loc"], _unknown_key(error["loc"]))
-    if kind == "missing":
+        return document.problem(written_path(error["loc"]), _unknown_key(error["loc"]))
+    if kind.startswith("union_tag_"):  # of what has several kinds
+        path = (*path, "kind")
+    if kind in ("missing", "union_tag_not_found"):
         return document.problem(path, f"missing, allowed: {allowed_at(path)}")
     if kind == "value_error":
         path, words = _placed(path, str(error["ctx"]["error"]))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from frameloom.model.names import ALLOWED as NAME_ALLOWED
+from frameloom.sinks.sizes import SHARE_ALLOWED, SIZE_ALLOWED, reserve_bytes, size_bytes, written
 from frameloom.sources.settings import SourceSettings
 
 from .document import Document
@@ -42,6 +44,20 @@ Whole = Annotated[int, BeforeValidator(_no_bool)]
 Real = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 Wait = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), BeforeValidator(_no_bool)]
 Hang = Annotated[float, Field(ge=1, le=3600, allow_inf_nan=False), BeforeValidator(_no_bool)]
+
+
+def _size(text: str) -> str:
+    size_bytes(text)
+    return text
+
+
+def _share(text: str) -> str:
+    reserve_bytes(text, 0)
+    return text
+
+
+SizeText = Annotated[str, BeforeValidator(written), AfterValidator(_size)]
+ShareText = Annotated[str, BeforeValidator(written), AfterValidator(_share)]
 
 
 def _allowed(words: str) -> dict[str, Any]:
@@ -66,11 +82,18 @@ def without_nothings(data: Any) -> Any:
     return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
+Kind: Any = Field(description="What it does", json_schema_extra=_allowed("one of view, record"))
 Quality: Any = Field(default=80, ge=20, le=95, description="JPEG quality in %")
 MaxWidth: Any = Field(
     default=1280, ge=160, le=7680, description="Wider pictures are shrunk to this width, in pixels"
 )
 MaxFps: Any = Field(default=30, ge=0.2, le=120, description="Viewers get at most so many pictures a second")
+MaxKbps: Any = Field(
+    default=4000,
+    ge=100,
+    le=16000,
+    description="Where H.264 is made for browsers, it takes at most so many kbit/s",
+)
 
 
 class Server(Entry):
@@ -89,12 +112,13 @@ class Server(Entry):
 
 
 class View(Entry):
-    """The JPEG pictures that all viewers of a camera share. Nothing is encoded while nobody looks."""
+    """The pictures that all viewers of a camera share, as JPEG and H.264. Nothing is encoded while nobody looks."""
 
     enabled: bool = Field(default=True, description="Whether people can watch this camera")
-    quality: Whole = Quality
+    quality: Whole = Field(default=80, ge=20, le=95, description="Quality in %, as of a JPEG")
     max_width: Whole = MaxWidth
     max_fps: Real = MaxFps
+    max_kbps: Whole = MaxKbps
 
 
 class Camera(SourceSettings):
@@ -104,7 +128,9 @@ class Camera(SourceSettings):
     view: View = Field(
         default=View(),
         description="Its picture for people: `false` for none, or a mapping",
-        json_schema_extra=_allowed("true, false, or a mapping of enabled, quality, max_width, max_fps"),
+        json_schema_extra=_allowed(
+            "true, false, or a mapping of enabled, quality, max_width, max_fps, max_kbps"
+        ),
     )
 
     @model_validator(mode="before")
@@ -168,19 +194,80 @@ class Processor(Entry):
         return data
 
 
-class Sink(Entry):
-    """Something more that is done with a camera. So far: one more view, of another size or quality."""
+class ViewSink(Entry):
+    """One more view of a camera, of another size or quality."""
 
-    kind: Literal["view"] = Field(
-        description="What it does", json_schema_extra=_allowed("view, so far the only kind")
-    )
+    kind: Literal["view"] = Kind
     stream: str = Field(
         description="The camera that it shows", json_schema_extra=_allowed("the name of a camera")
     )
     quality: Whole = Quality
     max_width: Whole = MaxWidth
     max_fps: Real = MaxFps
+    max_kbps: Whole = MaxKbps
     enabled: bool = Field(default=True, description="Whether it is started with the site")
+
+
+class RecordSink(Entry):
+    """A recording of a camera, as it sends its pictures."""
+
+    kind: Literal["record"] = Kind
+    stream: str = Field(
+        description="The camera that it records", json_schema_extra=_allowed("the name of a camera")
+    )
+    mode: Literal["continuous", "command", "event"] = Field(
+        default="continuous",
+        description="`continuous`: all the time; `command`: between the commands start and stop; "
+        "`event`: around the events of a processor",
+    )
+    on: str | None = Field(
+        default=None,
+        description="The processor whose events are recorded, for `mode: event`",
+        json_schema_extra=_allowed("the name of a processor"),
+    )
+    folder: str = Field(
+        default="recordings",
+        min_length=1,
+        description="Where recordings are, in a folder for each camera; a relative path starts beside the site file",
+        json_schema_extra=_allowed("the path of a folder"),
+    )
+    segment_s: Real = Field(
+        default=60,
+        ge=1,
+        le=3600,
+        description="A new file is begun at the first key frame after this time, seconds",
+    )
+    keep_days: Real = Field(
+        default=0, ge=0, le=36500, description="Older recordings are deleted; 0: none is too old"
+    )
+    keep_bytes: SizeText = Field(
+        default="0",
+        description="The oldest recordings are deleted when all of this camera take more; 0: no limit",
+        json_schema_extra=_allowed(SIZE_ALLOWED),
+    )
+    reserve: ShareText = Field(
+        default="1GB",
+        description="Recording stops when less than this is free on the disk",
+        json_schema_extra=_allowed(SHARE_ALLOWED),
+    )
+    pre_roll_s: Real = Field(
+        default=20, ge=0, le=300, description="How long before an event its recording begins, seconds"
+    )
+    post_roll_s: Real = Field(
+        default=10, ge=0, le=3600, description="How long after an event its recording ends, seconds"
+    )
+    enabled: bool = Field(default=True, description="Whether it is started with the site")
+
+    @model_validator(mode="after")
+    def _on_for_events(self) -> Self:
+        if self.mode == "event" and self.on is None:
+            raise ValueError("on: missing, allowed for mode event: the name of a processor")
+        if self.mode != "event" and self.on is not None:
+            raise ValueError(f"on: allowed only for mode event, this is {self.mode}")
+        return self
+
+
+Sink = Annotated[ViewSink | RecordSink, Field(discriminator="kind")]
 
 
 class Limits(Entry):

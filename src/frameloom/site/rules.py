@@ -25,6 +25,7 @@ def check(data: Data, raw: Data) -> Iterator[Trouble]:
     """All that is wrong across entries, as (place, message). `raw` is what may be repeated: `data` holds secrets."""
     yield from _names(data)
     yield from _streams(data, raw)
+    yield from _events(data, raw)
     yield from _circles(data)
 
 
@@ -55,6 +56,33 @@ def _streams(data: Data, raw: Data) -> Iterator[Trouble]:
             if isinstance(stream, str) and stream not in known:
                 written = _section(raw, section)[name]["stream"]
                 yield (section, name, "stream"), _unknown_stream(written, known)
+
+
+def _events(data: Data, raw: Data) -> Iterator[Trouble]:
+    """Events tell media times, which are those of one camera: that one has to be recorded."""
+    processors = _section(data, "processors")
+    for name, entry in _section(data, "sinks").items():
+        on = entry.get("on") if isinstance(entry, dict) else None
+        if not isinstance(on, str):
+            continue
+        fit = [one for one in processors if _seen_by(one, processors) == entry.get("stream")]
+        if on not in fit:
+            names = ", ".join(fit) or "none, since no processor looks at that camera"
+            written = _section(raw, "sinks")[name]["on"]
+            yield (
+                ("sinks", name, "on"),
+                f"read {shown(written)}{meant(str(written), fit) or ','} allowed: {names}",
+            )
+
+
+def _seen_by(name: Any, processors: Data) -> Any:
+    """The camera that a processor looks at in the end; nothing where they read each other in a circle."""
+    for _ in range(len(processors)):
+        entry = processors.get(name) if isinstance(name, str) else None
+        if not isinstance(entry, dict):
+            return name
+        name = entry.get("stream")
+    return None if isinstance(name, str) and name in processors else name
 
 
 def _unknown_stream(written: Any, known: Data) -> str:

@@ -26,7 +26,7 @@ from .model import Site
 from .problems import InvalidSite, Path, Problem, shown
 from .render import plain
 from .rules import SECTIONS
-from .specs import SERVER, VIEW_PARAMS
+from .specs import SERVER, SINK_PARAMS, VIEW_PARAMS
 
 _ATTEMPTS = 5
 _BOM = "\ufeff"
@@ -133,7 +133,8 @@ class _Draft:
         if name in self.site.processors:
             return ("processors", name, "params"), self.site.processors[name].params, ()
         if name in self.site.sinks:
-            return ("sinks", name), self.site.sinks[name].model_dump(exclude_unset=True), VIEW_PARAMS
+            sink = self.site.sinks[name]
+            return ("sinks", name), sink.model_dump(exclude_unset=True), SINK_PARAMS[sink.kind]
         camera = self._viewed(name)
         if camera is None:
             known = [*self.site.processors, *self.site.sinks, *map(view_of, self.site.cameras)]

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from frameloom.model.names import view_of
+from frameloom.model.names import packets_of, view_of
 from frameloom.model.worker import WorkerSpec
 
-from .model import Processor, Sink, Site, View
+from .model import Processor, RecordSink, Site, View, ViewSink
 
 CAMERA_HOST = "frameloom.workers.camera:CameraHost"
 PROCESSOR_HOST = "frameloom.workers.processor:ProcessorHost"
 VIEW_HOST = "frameloom.workers.view:ViewHost"
+RECORDER_HOST = "frameloom.workers.recorder:RecorderHost"
 SERVER_HOST = "frameloom.server.host:ServerHost"
 SERVER = "server"
-VIEW_PARAMS = ("quality", "max_width", "max_fps")
+VIEW_PARAMS = ("quality", "max_width", "max_fps", "max_kbps")
+RECORD_PARAMS = ("segment_s", "keep_days", "keep_bytes", "reserve", "pre_roll_s", "post_roll_s")
+SINK_PARAMS = {"view": VIEW_PARAMS, "record": RECORD_PARAMS}
 
 
 def specs(site: Site) -> list[WorkerSpec]:
@@ -40,7 +43,7 @@ def _views(site: Site) -> Iterator[WorkerSpec]:
         yield _view(view_of(name), name, camera.view, camera.view.enabled)
 
 
-def _view(name: str, stream: str, view: View | Sink, enabled: bool) -> WorkerSpec:
+def _view(name: str, stream: str, view: View | ViewSink, enabled: bool) -> WorkerSpec:
     params = {name: getattr(view, name) for name in VIEW_PARAMS}
     return WorkerSpec(name, "view", VIEW_HOST, {}, params, (stream,), enabled)
 
@@ -65,7 +68,18 @@ def _processor_config(processor: Processor, site: Site) -> dict[str, Any]:
 
 def _sinks(site: Site) -> Iterator[WorkerSpec]:
     for name, sink in site.sinks.items():
-        yield _view(name, sink.stream, sink, sink.enabled)
+        if isinstance(sink, RecordSink):
+            yield _recorder(name, sink, site)
+        else:
+            yield _view(name, sink.stream, sink, sink.enabled)
+
+
+def _recorder(name: str, sink: RecordSink, site: Site) -> WorkerSpec:
+    folder = str(site.base_dir / sink.folder)
+    config = {"camera": sink.stream, "folder": folder, "mode": sink.mode, "on": sink.on}
+    params = {name: getattr(sink, name) for name in RECORD_PARAMS}
+    streams = (packets_of(sink.stream), *([sink.on] if sink.on else []))
+    return WorkerSpec(name, "recorder", RECORDER_HOST, config, params, streams, sink.enabled)
 
 
 def _server(site: Site) -> Iterator[WorkerSpec]:

@@ -36,8 +36,9 @@ processors:
       threshold: 25       # changed while it runs: in the browser, by `frameloom set`, or here
     policy: latest        # every: no frame is left out
 
-# More pictures for people. Each camera has one already.
+# Recordings, and more pictures for people (each camera has one already).
 # sinks:
+#   film-rec: {kind: record, stream: film, keep_days: 14, keep_bytes: 50GB}
 #   film-small: {kind: view, stream: film, quality: 60, max_width: 320}
 
 # When a worker counts as dead, hung or hopeless.

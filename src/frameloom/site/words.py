@@ -39,10 +39,16 @@ def known_path(path: Path) -> Path:
     return path
 
 
+def written_path(path: Path) -> Path:
+    """`path` as it stands in a file: without the kind that Pydantic puts after the name of what has several."""
+    return tuple(part for at, part in enumerate(path) if str(part) not in _kinds(schema_at(path[:at]) or {}))
+
+
 def keys_at(path: Path) -> list[str]:
     """The keys that a mapping at `path` may have; empty where they are free."""
     schema = schema_at(path) or {}
-    return list(schema.get("properties", {}))
+    kinds = [resolved(one) for one in schema.get("oneOf", [])] or [schema]
+    return list(dict.fromkeys(key for kind in kinds for key in kind.get("properties", {})))
 
 
 def allowed_at(path: Path) -> str:
@@ -55,6 +61,8 @@ def allowed(schema: Schema) -> str:
     schema = resolved(schema)
     if "allowed" in schema:
         return str(schema["allowed"])
+    if "oneOf" in schema:
+        return " or ".join(dict.fromkeys(allowed(one) for one in schema["oneOf"]))
     if "anyOf" in schema:
         return " or ".join(
             dict.fromkeys(allowed(one) for one in schema["anyOf"] if one.get("type") != "null")
@@ -79,8 +87,17 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f", did you mean '{close[0]}'?" if close else ""
 
 
+def _kinds(schema: Schema) -> Mapping[str, str]:
+    """What a mapping of several kinds may be, by the word that tells which: references to their schemas."""
+    found: Mapping[str, str] = schema.get("discriminator", {}).get("mapping", {})
+    return found
+
+
 def _child(schema: Schema | None, key: str) -> Schema | None:
-    for one in (schema or {}).get("anyOf", [schema or {}]):
+    schema = schema or {}
+    if key in _kinds(schema):
+        return resolved({"$ref": _kinds(schema)[key]})
+    for one in schema.get("anyOf") or schema.get("oneOf") or [schema]:
         one = resolved(one)
         found = one.get("properties", {}).get(key) or one.get("additionalProperties") or one.get("items")
         if isinstance(found, dict):
