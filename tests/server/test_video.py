@@ -207,7 +207,7 @@ async def test_all_viewers_share_one_subscription_and_it_ends_with_the_last(
     packets = packets_of_film(films("plain.ts"))
     async with server() as bench:
         async with watching(bench) as one, watching(bench, "?form=mse") as other:
-            await until(lambda: camera.wanted and bench.app.state.video._feeds["hall"].viewers == 2)
+            await until(lambda: camera.wanted and bench.app.state.video.viewers == 2)
             await relay(camera, packets, one, other)
             assert len(camera._packets.readers()) == 1
         await until(lambda: not camera.wanted)

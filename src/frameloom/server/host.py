@@ -52,9 +52,17 @@ class ServerHost(Host):
             runner.run(self._serve(listener))
 
     def report(self) -> WorkerReport:
-        live = self._app.state.live
+        live, video = self._app.state.live, self._app.state.video
         state = State.RUNNING if self._url else State.STARTING
-        info = {"url": self._url, "viewers": live.viewers, "missed": live.missed} if self._url else {}
+        info = (
+            {
+                "url": self._url,
+                "viewers": live.viewers + video.viewers,
+                "missed": live.missed + video.missed,
+            }
+            if self._url
+            else {}
+        )
         return WorkerReport(state, self._warning(), info=info)
 
     def _warning(self) -> str:

@@ -222,7 +222,18 @@ class Video:
         self.patience_s = patience_s
         self._view = view
         self._feeds: dict[str, VideoFeed] = {}
+        self._missed = 0
         self._stopping = False
+
+    @property
+    def viewers(self) -> int:
+        """How many look now."""
+        return sum(feed.viewers for feed in list(self._feeds.values()))
+
+    @property
+    def missed(self) -> int:
+        """Units that viewers were too slow for, in all."""
+        return self._missed + sum(feed.missed for feed in list(self._feeds.values()))
 
     @contextlib.asynccontextmanager
     async def watching(self, camera: str) -> AsyncIterator[VideoFeed]:
@@ -261,6 +272,7 @@ class Video:
 
     def _end(self, feed: VideoFeed, why: CommandError) -> None:
         del self._feeds[feed.stream]
+        self._missed += feed.missed
         feed.end(why)
 
 
