@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from . import errors, page, streams, workers
 from .envelope import Envelope
 from .guard import Guard, Hosts
-from .live import Live
-from .said import Said
+from .hub import Hub
+from .live import Feed
+from .said import SaidFeed
 from .site import SiteView
-from .video import Video
+from .video import VideoFeed
 
 _DESCRIPTION = """\
 The state of a site and its live pictures. Every error is `{"error": {"code", "message"}}`: the code is for programs,
@@ -51,9 +52,9 @@ def create_app(site: str, *, address: str = "127.0.0.1", patience_s: float = 30.
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.site = SiteView(site)
-    app.state.live = Live(app.state.site, patience_s=patience_s)
-    app.state.video = Video(app.state.site, patience_s=patience_s)
-    app.state.said = Said(app.state.site)
+    app.state.live = Hub(app.state.site, Feed, patience_s=patience_s)
+    app.state.video = Hub(app.state.site, VideoFeed, patience_s=patience_s)
+    app.state.said = Hub(app.state.site, SaidFeed, patience_s=patience_s)
     errors.install(app)
     app.include_router(streams.router, tags=["cameras"])
     app.include_router(workers.router, tags=["site"])
@@ -66,7 +67,7 @@ def create_app(site: str, *, address: str = "127.0.0.1", patience_s: float = 30.
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state = app.state
-    works = (state.site.follow(), state.live.follow(), state.video.follow(), state.said.keep_up())
+    works = (state.site.follow(), state.live.follow(), state.video.follow(), state.said.follow())
     tasks = [asyncio.create_task(work) for work in works]
     try:
         yield

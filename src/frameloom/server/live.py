@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import struct
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,6 @@ from frameloom.model.result import Result
 
 from .news import News
 from .results import WAIT_S, FrameId, Results
-from .site import SiteView
 
 log = logging.getLogger(__name__)
 
@@ -175,80 +174,3 @@ class Feed:
     def _results_of(self, frame: FrameId) -> Iterable[Result]:
         found = (results.of(frame) for results in self._results.values())
         return (result for result in found if result is not None)
-
-
-class Live:
-    """The feeds of a site, by stream. `patience_s`: a viewer that takes no picture for so long is let go."""
-
-    def __init__(self, view: SiteView, *, patience_s: float = 30.0) -> None:
-        self.patience_s = patience_s
-        self._view = view
-        self._feeds: dict[str, Feed] = {}
-        self._missed = 0
-        self._stopping = False
-
-    @property
-    def viewers(self) -> int:
-        """How many look at a picture now."""
-        return sum(feed.viewers for feed in list(self._feeds.values()))
-
-    @property
-    def missed(self) -> int:
-        """Pictures that viewers were too slow for, in all."""
-        return self._missed + sum(feed.missed for feed in list(self._feeds.values()))
-
-    @contextlib.asynccontextmanager
-    async def watching(self, stream: str) -> AsyncIterator[Feed]:
-        """Join as a viewer of a camera; raises `CommandError` if there is none of that name, or the server stops."""
-        processors = processors_on(stream, await self._view.known())
-        if self._stopping:
-            raise STOPPING
-        feed = self._feeds.get(stream)
-        if feed is None:
-            feed = self._feeds[stream] = Feed(stream, self._view.site)
-            feed.start(processors)
-        feed.viewers += 1
-        try:
-            yield feed
-        finally:
-            feed.viewers -= 1
-            if not feed.viewers and feed.ended is None:
-                self._end(feed, CommandError("unwatched", "nobody is watching"))
-
-    async def follow(self) -> None:
-        """Keep up with cameras that go and processors that come, until cancelled."""
-        number = 0
-        while True:
-            number, snapshot = await self._view.next(number)
-            for feed in list(self._feeds.values()):
-                self._adapt(feed, snapshot["workers"])
-
-    def close(self) -> None:
-        """The server stops: let every viewer go."""
-        self._stopping = True
-        for feed in list(self._feeds.values()):
-            self._end(feed, STOPPING)
-
-    def _adapt(self, feed: Feed, workers: Mapping[str, Any]) -> None:
-        try:
-            feed.follow(processors_on(feed.stream, workers))
-        except CommandError as error:
-            self._end(feed, error)
-
-    def _end(self, feed: Feed, why: CommandError) -> None:
-        del self._feeds[feed.stream]
-        self._missed += feed.missed
-        feed.end(why)
-
-
-STOPPING = CommandError("stopping", "the server is stopping")
-
-
-def processors_on(camera: str, workers: Mapping[str, Any]) -> list[str]:
-    """The processors that look at a camera's frames; raises `CommandError` if there is no such camera."""
-    if workers.get(camera, {}).get("kind") != "camera":
-        cameras = [name for name, worker in workers.items() if worker["kind"] == "camera"]
-        raise CommandError(
-            "unknown-name", f"no camera {camera[:50]!r}; there are: {', '.join(cameras) or 'none'}"
-        )
-    return [name for name, w in workers.items() if w["kind"] == "processor" and camera in w["streams"]]

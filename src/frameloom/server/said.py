@@ -6,19 +6,16 @@ One subscription per processor, however many listen; none when nobody does. A li
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 from frameloom.bus.subscriber import Subscription
 from frameloom.model.errors import CommandError, FrameloomError
 from frameloom.model.result import Result
 
-from .live import STOPPING, processors_on
 from .news import News
-from .site import SiteView
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +28,8 @@ class SaidFeed:
 
     def __init__(self, stream: str, site: str) -> None:
         self.stream = stream
-        self.listeners = 0
+        self.viewers = 0
+        self.missed = 0
         self.ended: CommandError | None = None
         self._site = site
         self._news = News()
@@ -43,6 +41,10 @@ class SaidFeed:
     def number(self) -> int:
         """That of the newest result."""
         return self._number
+
+    def start(self, processors: Iterable[str]) -> None:
+        """Begin to read what these say."""
+        self.follow(processors)
 
     def follow(self, processors: Iterable[str]) -> None:
         """These look at the camera now."""
@@ -84,54 +86,6 @@ class SaidFeed:
                     self._texts.append(_text(result))
                     self._number += 1
                     self._news.tell()
-
-
-class Said:
-    """The feeds of a site, by camera."""
-
-    def __init__(self, view: SiteView) -> None:
-        self._view = view
-        self._feeds: dict[str, SaidFeed] = {}
-        self._stopping = False
-
-    @contextlib.asynccontextmanager
-    async def listening(self, camera: str) -> AsyncIterator[SaidFeed]:
-        """Join as a listener; raises `CommandError` if there is no such camera, or the server stops."""
-        processors = processors_on(camera, await self._view.known())
-        if self._stopping:
-            raise STOPPING
-        feed = self._feeds.get(camera)
-        if feed is None:
-            feed = self._feeds[camera] = SaidFeed(camera, self._view.site)
-            feed.follow(processors)
-        feed.listeners += 1
-        try:
-            yield feed
-        finally:
-            feed.listeners -= 1
-            if not feed.listeners and feed.ended is None:
-                self._end(feed, CommandError("unwatched", "nobody is listening"))
-
-    async def keep_up(self) -> None:
-        """With cameras that go and processors that come, until cancelled."""
-        number = 0
-        while True:
-            number, snapshot = await self._view.next(number)
-            for feed in list(self._feeds.values()):
-                try:
-                    feed.follow(processors_on(feed.stream, snapshot["workers"]))
-                except CommandError as error:
-                    self._end(feed, error)
-
-    def close(self) -> None:
-        """The server stops: let every listener go."""
-        self._stopping = True
-        for feed in list(self._feeds.values()):
-            self._end(feed, STOPPING)
-
-    def _end(self, feed: SaidFeed, why: CommandError) -> None:
-        del self._feeds[feed.stream]
-        feed.end(why)
 
 
 def _text(result: Result) -> str:

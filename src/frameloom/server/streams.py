@@ -15,12 +15,13 @@ from frameloom.model.errors import CommandError
 from frameloom.model.names import view_of
 
 from .errors import may_fail
-from .live import Feed, Live, Picture, processors_on
+from .hub import Hub, processors_on
+from .live import Feed, Picture
 from .news import first_of
-from .said import Said
+from .said import SaidFeed
 from .schema import Camera
 from .site import SiteView
-from .video import Video
+from .video import VideoFeed
 from .viewers import (
     MOST_UNDER_WAY,
     MotionJpeg,
@@ -117,7 +118,7 @@ async def live(
 ) -> None:
     """Pictures and results: see the description of the API in `frameloom.server.app`."""
     await socket.accept()
-    hub: Live = socket.app.state.live
+    hub: Hub[Feed] = socket.app.state.live
     try:
         async with hub.watching(name) as feed:
             await SocketViewer(socket, feed, window, hub.patience_s).serve()
@@ -134,7 +135,7 @@ async def video(
 ) -> None:
     """H.264 as the camera sent it, for WebCodecs or Media Source Extensions: see docs/http.md."""
     await socket.accept()
-    hub: Video = socket.app.state.video
+    hub: Hub[VideoFeed] = socket.app.state.video
     try:
         async with hub.watching(name) as feed:
             await VideoViewer(socket, feed, window, hub.patience_s, fragments=form == "mse").serve()
@@ -146,10 +147,10 @@ async def video(
 async def results(name: str, socket: WebSocket) -> None:
     """What processors say of the camera's frames, one text message each."""
     await socket.accept()
-    hub: Said = socket.app.state.said
+    hub: Hub[SaidFeed] = socket.app.state.said
     try:
-        async with hub.listening(name) as feed:
-            await tell_all(socket, feed, socket.app.state.live.patience_s)
+        async with hub.watching(name) as feed:
+            await tell_all(socket, feed, hub.patience_s)
     except CommandError as error:
         await say_goodbye(socket, error)
 
@@ -206,6 +207,6 @@ def _site(request: Request) -> SiteView:
     return site
 
 
-def _live(request: Request) -> Live:
-    found: Live = request.app.state.live
+def _live(request: Request) -> Hub[Feed]:
+    found: Hub[Feed] = request.app.state.live
     return found

@@ -9,13 +9,12 @@ once. Who is slow goes on at a key frame, and what he missed is counted. How a v
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import struct
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,9 +26,7 @@ from frameloom.model.packet import Packet, PacketFormat
 
 from .avc import AvcConfig, AvcStream, NotPlayable
 from .fmp4 import fragment, init_segment
-from .live import STOPPING, processors_on
 from .news import News
-from .site import SiteView
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +102,12 @@ class VideoFeed:
         self._gap_ns = _FIRST_GAP_NS
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    def start(self, processors: Iterable[str]) -> None:
+        """Begin to read; what processors say of it is not read here."""
         self._task = asyncio.create_task(self._keep_going())
+
+    def follow(self, processors: Iterable[str]) -> None:
+        """Nothing changes for the video."""
 
     def end(self, why: CommandError) -> None:
         """Stop reading, and let every viewer go."""
@@ -215,69 +216,8 @@ class VideoFeed:
         self._kept_bytes -= len(self._units.popleft().data)
 
 
-class Video:
-    """The video feeds of a site, by camera. `patience_s`: a viewer that takes nothing for so long is let go."""
-
-    def __init__(self, view: SiteView, *, patience_s: float = 30.0) -> None:
-        self.patience_s = patience_s
-        self._view = view
-        self._feeds: dict[str, VideoFeed] = {}
-        self._missed = 0
-        self._stopping = False
-
-    @property
-    def viewers(self) -> int:
-        """How many look now."""
-        return sum(feed.viewers for feed in list(self._feeds.values()))
-
-    @property
-    def missed(self) -> int:
-        """Units that viewers were too slow for, in all."""
-        return self._missed + sum(feed.missed for feed in list(self._feeds.values()))
-
-    @contextlib.asynccontextmanager
-    async def watching(self, camera: str) -> AsyncIterator[VideoFeed]:
-        """Join as a viewer; raises `CommandError` if there is no such camera, or the server stops."""
-        processors_on(camera, await self._view.known())
-        if self._stopping:
-            raise STOPPING
-        feed = self._feeds.get(camera)
-        if feed is None:
-            feed = self._feeds[camera] = VideoFeed(camera, self._view.site)
-            feed.start()
-        feed.viewers += 1
-        try:
-            yield feed
-        finally:
-            feed.viewers -= 1
-            if not feed.viewers and feed.ended is None:
-                self._end(feed, CommandError("unwatched", "nobody is watching"))
-
-    async def follow(self) -> None:
-        """Keep up with cameras that go, until cancelled."""
-        number = 0
-        while True:
-            number, snapshot = await self._view.next(number)
-            for feed in list(self._feeds.values()):
-                try:
-                    processors_on(feed.stream, snapshot["workers"])
-                except CommandError as error:
-                    self._end(feed, error)
-
-    def close(self) -> None:
-        """The server stops: let every viewer go."""
-        self._stopping = True
-        for feed in list(self._feeds.values()):
-            self._end(feed, STOPPING)
-
-    def _end(self, feed: VideoFeed, why: CommandError) -> None:
-        del self._feeds[feed.stream]
-        self._missed += feed.missed
-        feed.end(why)
-
-
 def _framed(head: bytes, data: bytes) -> bytes:
     return b"".join((_HEAD.pack(len(head)), head, data))
 
 
-__all__ = ["Unit", "Video", "VideoFeed", "describe", "init_message"]
+__all__ = ["Unit", "VideoFeed", "describe", "init_message"]

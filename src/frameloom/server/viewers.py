@@ -18,7 +18,8 @@ from starlette.types import Receive, Scope, Send
 from frameloom.model.errors import CommandError
 
 from .avc import AvcConfig
-from .live import Feed, Live, Picture
+from .hub import Hub
+from .live import Feed, Picture
 from .news import News, first_of
 from .said import SaidFeed
 from .video import Unit, VideoFeed, describe, init_message
@@ -152,7 +153,7 @@ class MotionJpeg(Response):
 
     media_type = "multipart/x-mixed-replace; boundary=frame"
 
-    def __init__(self, live: Live, camera: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, live: Hub[Feed], camera: str, headers: Mapping[str, str]) -> None:
         super().__init__(headers=headers)
         del self.headers["content-length"]
         self._live = live
