@@ -152,9 +152,11 @@ class VideoFeed:
             try:
                 await self._read(stream)
             except NotPlayable as why:
-                log.info("camera %s: %s; it is encoded once for all viewers", self.stream, why)
-                stream = live_of(self.stream)
-                continue
+                if stream != live_of(self.stream):
+                    log.info("camera %s: %s; it is encoded once for all viewers", self.stream, why)
+                    stream = live_of(self.stream)
+                    continue
+                log.error("stream %s: %s", stream, why)
             except (FrameloomError, OSError) as error:
                 if said != (said := str(error)):
                     log.warning("stream %s: %s", stream, error)

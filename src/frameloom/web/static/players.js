@@ -7,6 +7,7 @@ import { Following } from "./api.js";
 
 const UNDER_WAY = 32;  // units that the server may send before it has heard that they were shown
 const MOST_BEHIND = 4;  // so many units later than a picture, that is no longer shown
+const MOST_HEADS = 512;
 const WAIT_MS = 100;  // a picture waits so long for what processors see on it
 const NEAR_S = 0.04, TARGET_S = 0.08, LATE_S = 0.3, LOST_S = 1, KEPT_S = 8;  // behind the newest picture, by MSE
 const textOf = new TextDecoder();
@@ -159,18 +160,21 @@ export class MsePlayer extends Player {
 
   unit(head, data) {
     if (!this.source) return;
-    this.queue.push(data);
-    if (head.init) return this.append();
-    this.heads.set(Math.floor(head.pts_ns / 1000), head);
-    this.edge_s = head.pts_ns / 1e9;
+    this.queue.push({ head, data });  // no longer than what may be under way, for only what is appended is said to be shown
+    if (!head.init) {
+      this.heads.set(Math.floor(head.pts_ns / 1000), head);
+      if (this.heads.size > MOST_HEADS) this.heads.delete(this.heads.keys().next().value);
+      this.edge_s = head.pts_ns / 1e9;
+    }
     this.append();
-    this.shown(head.number);
   }
 
   append() {
     if (!this.buffer || this.buffer.updating || !this.queue.length || this.source.readyState !== "open") return;
     try {
-      this.buffer.appendBuffer(this.queue.shift());
+      const { head, data } = this.queue.shift();
+      this.buffer.appendBuffer(data);
+      if (!head.init) this.shown(head.number);
     } catch (error) {
       this.fail(error.message);
     }
