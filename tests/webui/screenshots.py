@@ -5,6 +5,7 @@ For people who change the interface: look at each one. Nothing compares them. On
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -14,10 +15,33 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 from tools import web_build
 
+from frameloom.testing.films import Film, coloured_lights, encode, rotating_tank, walking_figures
+from frameloom.testing.rtsp_server import RtspServer
 from tests.journey.running import RunningSite, running_site
-from tests.web.screenshots import FAILED, LIVE, SIZES, THEMES, cameras
 
-from .interface import chromium, drag_region, shown
+from .interface import chromium, drag_region, elsewhere, shown
+
+SIZES = {"desk": (1440, 900), "phone": (390, 844)}
+THEMES = ("dark", "light")
+
+LIVE = """\
+cameras:
+  walkers: {walkers}
+  tank: {tank}
+  lights: {lights}
+processors:
+  walkers-motion: {{use: motion, stream: walkers}}
+  tank-motion: {{use: motion, stream: tank, params: {{threshold: 30}}}}
+"""
+FAILED = """\
+cameras:
+  walkers: {walkers}
+  garden: {locked}
+processors:
+  fragile: {{use: 'frameloom.testing.processors:Crash', stream: walkers, params: {{after: 40}}}}
+  hopeless: {{use: 'frameloom.testing.processors:Crash', stream: walkers, params: {{after: 0}}}}
+  garden-motion: {{use: motion, stream: garden}}
+"""
 
 Ready = Callable[[RunningSite], None]
 Act = Callable[[Page], None]
@@ -84,6 +108,26 @@ SITUATIONS: Mapping[str, tuple[str, Ready, Mapping[str, tuple[str, Act]]]] = {
 }
 
 
+@contextlib.contextmanager
+def cameras(folder: Path) -> Iterator[dict[str, str]]:
+    """Addresses of three cameras, and of one for which they hold the wrong password."""
+    size = {"width": 640, "height": 360, "frames": 150}
+    films: dict[str, Film] = {
+        "walkers": walking_figures(**size),
+        "tank": rotating_tank(**size, rpm=10),
+        "lights": coloured_lights(**size),
+    }
+    paths = {name: folder / f"{name}.mp4" for name in films}
+    for name, film in films.items():
+        encode(film, paths[name], gop=25)
+    with (
+        RtspServer(paths) as open_ones,
+        RtspServer({"garden": paths["tank"]}, users={"ann": "right"}) as locked,
+    ):
+        garden = locked.url("garden", "ann").replace("right", "wrong")
+        yield {**{name: open_ones.url(name) for name in paths}, "locked": garden}
+
+
 def take(browser: Browser, built: Path, folder: Path, name: str, urls: Mapping[str, str]) -> Iterator[Path]:
     """Run the site of a situation, and take a picture of each place in each theme and size."""
     text, ready, places = SITUATIONS[name]
@@ -112,8 +156,7 @@ def main(arguments: list[str]) -> int:
         return 2
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
-    built = web_build.ROOT / ".cache" / "web-built"
-    built.parent.mkdir(exist_ok=True)
+    built = elsewhere() or web_build.BUILT
     web_build.build(built)
     with tempfile.TemporaryDirectory(prefix="fl-") as runtime, cameras(folder) as urls, chromium() as browser:
         os.environ["FRAMELOOM_RUNTIME_DIR"] = runtime

@@ -7,10 +7,7 @@ import json
 import re
 from pathlib import Path
 
-import pytest
 from tools.web_build import WEB, build
-
-pytestmark = pytest.mark.webui
 
 MOST_GZIPPED_BYTES = 100_000
 # Names of XML languages, and the page that explains an error of Svelte's: none of them is ever asked.

@@ -17,11 +17,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from frameloom.testing.films import Box, read_counter
 from tests.server.sites import HEIGHT, WIDTH, Watched
-from tests.web.browser import PATIENCE_MS, WatchedPage
 
-from .interface import button, named, shown, wait_frames
+from .interface import PATIENCE_MS, WatchedPage, button, go, named, shown, wait_frames
 
-pytestmark = [pytest.mark.browser, pytest.mark.webui]
+pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)
 
 LAYER_BGR = (0x57, 0xC8, 0xFF)  # of the first processor
@@ -39,6 +38,12 @@ LOOK = """article => {
 HIDE = """hidden => {
   Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
   document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+NOTE_SHIFTS = """() => {
+  window.shifts = [];
+  new PerformanceObserver(list => shifts.push(...list.getEntries().map(each => each.value)))
+    .observe({ type: 'layout-shift' });
 }"""
 
 
@@ -177,6 +182,37 @@ def test_a_server_that_was_killed_is_found_again(browser: Browser, running: Watc
         expect(alarm).to_be_visible()
         expect(alarm).to_have_count(0)
         wait_frames(page, "hall", 20)
+
+
+def test_a_camera_that_is_killed_is_seen_to_return(page: Page, running: Watched) -> None:
+    wait_frames(page, "yard")
+    pid = running.site.pids()["yard"]
+    os.kill(pid, signal.SIGKILL)
+    running.site.wait_worker("yard", lambda worker: worker["pid"] not in (None, pid))
+    wait_frames(page, "yard", 20)
+    expect(named(page, "yard")).to_have_attribute("data-state", "running")
+    go(page, "#/stream/yard")
+    error = page.get_by_label("Last error of yard")
+    expect(error).to_contain_text("SIGKILL")
+    button(page, "Dismiss the last error of yard").click()
+    expect(error).to_have_count(0)
+
+
+def test_a_camera_that_is_added_and_removed(page: Page, running: Watched) -> None:
+    text = running.file.read_text()
+    camera = f"  attic: {running.cameras.url('yard')}\n"
+    running.file.write_text(text.replace("processors:", f"{camera}processors:"))
+    wait_frames(page, "attic")
+    running.file.write_text(text)
+    expect(named(page, "attic")).to_have_count(0)
+    wait_frames(page, "yard", 5)
+
+
+def test_nothing_moves_when_figures_change(page: Page) -> None:
+    wait_frames(page, "hall", 10)
+    page.evaluate(NOTE_SHIFTS)
+    wait_frames(page, "hall", 50)
+    assert sum(page.evaluate("() => window.shifts")) < 0.01
 
 
 def test_the_theme_is_remembered(page: Page) -> None:

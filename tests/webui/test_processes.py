@@ -10,11 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.server.sites import Watched
-from tests.web.browser import PATIENCE_MS, WatchedPage
 
-from .interface import button, go, named
+from .interface import PATIENCE_MS, WatchedPage, button, go, named
 
-pytestmark = [pytest.mark.browser, pytest.mark.webui]
+pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)
 
 NOTE_STATES = """() => {

@@ -10,11 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.server.sites import Watched
-from tests.web.browser import PATIENCE_MS, WatchedPage
 
-from .interface import at, button, drag_region, go, named, shown, wait_frames
+from .interface import PATIENCE_MS, WatchedPage, at, button, drag_region, go, named, shown, wait_frames
 
-pytestmark = [pytest.mark.browser, pytest.mark.webui]
+pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)
 
 

@@ -22,6 +22,7 @@ _STATUS = {
     "internal": 500,
     "invalid": 422,
     "no-picture": 503,
+    "not-built": 503,
     "not-running": 409,
     "refused": 422,
     "site-error": 422,

@@ -1,5 +1,8 @@
-"""The page's files. A browser keeps them and asks each time whether they are still the same: after an update there is
-never an old script with a new page."""
+"""The page's files, as `tools/web_build.py` builds them from web/.
+
+A browser keeps them and asks each time whether they are still the same: after an update there is never an old script
+with a new page.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
+from frameloom.model.errors import CommandError
+
 router = APIRouter(include_in_schema=False)
 
-_STATIC = Path(__file__).parent.parent / "web" / "static"
+_BUILT = Path(__file__).parent.parent / "web" / "built"
 _HEADERS = {"Cache-Control": "no-cache"}
 _TYPES = {".js": "text/javascript", ".svg": "image/svg+xml"}  # the machine's own table may say something else
 
@@ -30,14 +35,21 @@ def static(name: str, request: Request) -> Response:
 
 
 def _answer(request: Request, name: str) -> Response:
-    if name not in {path.name for path in _STATIC.iterdir() if path.is_file()}:
+    if name not in _names():
         raise HTTPException(404)
-    data = (_STATIC / name).read_bytes()
+    data = (_BUILT / name).read_bytes()
     tag = f'"{hashlib.sha256(data).hexdigest()[:20]}"'  # of the content: wheels give all files the same date
     headers = {**_HEADERS, "ETag": tag}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(data, media_type=_type(name), headers=headers)
+
+
+def _names() -> set[str]:
+    """The files that there are; raises `CommandError` where nothing has been built, as in a fresh clone."""
+    if not (_BUILT / "index.html").is_file():
+        raise CommandError("not-built", "the page has not been built: run `make run`, or tools/web_build.py")
+    return {path.name for path in _BUILT.iterdir() if path.is_file()}
 
 
 def _type(name: str) -> str:

@@ -1,5 +1,4 @@
-"""The browser's side: static files that the server worker serves. No Python belongs here.
+"""The browser's side, as it is built from web/ into the folder `built`. No Python belongs here.
 
-The page is plain ES modules without a build step; it talks only to the JSON, WebSocket and JPEG resources that
-everybody else can use too.
+The page talks only to the JSON, WebSocket and media resources that everybody else can use too.
 """

@@ -8,8 +8,10 @@ import { parted } from "./message";
 import type { Player, PlayerEvents } from "./player";
 
 const UNDER_WAY = 32; // units that the server may send before it has heard that they were shown
+const MOST_BEHIND = 4; // so many units later than a picture, that is no longer shown
+const MOST_HEADS = 512;
 const WAIT_MS = 100; // a picture waits so long for what processors see on it
-const [TARGET_S, LATE_S, LOST_S, KEPT_S] = [0.12, 0.4, 1.5, 8];
+const [NEAR_S, TARGET_S, LATE_S, LOST_S, KEPT_S] = [0.04, 0.08, 0.3, 1, 8]; // behind the newest picture, by MSE
 
 interface Config {
   codec: string;
@@ -171,6 +173,11 @@ export class WebCodecsPlayer extends VideoPlayer {
     const head = this.heads.get(frame.timestamp);
     this.heads.delete(frame.timestamp);
     if (!head) return frame.close();
+    if (this.heads.size > MOST_BEHIND) {
+      // What came since the key frame is only decoded, and not played in haste.
+      this.acknowledge(head.number);
+      return frame.close();
+    }
     this.waiting.push({ frame, head, until_ms: performance.now() + WAIT_MS });
     this.heard();
   }
@@ -210,7 +217,7 @@ export class MsePlayer extends VideoPlayer {
   private element: HTMLVideoElement | null = null;
   private source: MediaSource | null = null;
   private buffer: SourceBuffer | null = null;
-  private queue: Uint8Array<ArrayBuffer>[] = [];
+  private queue: { head: Head; data: Uint8Array<ArrayBuffer> }[] = [];
   private heads = new Map<number, Head>();
   private edge_s = 0;
 
@@ -257,20 +264,26 @@ export class MsePlayer extends VideoPlayer {
 
   protected override unit(head: Head, data: Uint8Array<ArrayBuffer>): void {
     if (!this.source) return;
-    this.queue.push(data);
-    if (head.init) return this.append();
-    this.heads.set(Math.floor(head.pts_ns / 1000), head);
-    this.edge_s = head.pts_ns / 1e9;
+    // No longer than what may be under way: only what is appended is said to be shown.
+    this.queue.push({ head, data });
+    if (!head.init) this.expect(head);
     this.append();
-    this.acknowledge(head.number);
+  }
+
+  private expect(head: Head): void {
+    this.heads.set(Math.floor(head.pts_ns / 1000), head);
+    const [oldest] = this.heads.keys();
+    if (this.heads.size > MOST_HEADS && oldest !== undefined) this.heads.delete(oldest);
+    this.edge_s = head.pts_ns / 1e9;
   }
 
   private append(): void {
     if (!this.buffer || this.buffer.updating || this.source?.readyState !== "open") return;
-    const data = this.queue.shift();
-    if (!data) return;
+    const next = this.queue.shift();
+    if (!next) return;
     try {
-      this.buffer.appendBuffer(data);
+      this.buffer.appendBuffer(next.data);
+      if (!next.head.init) this.acknowledge(next.head.number);
     } catch (error) {
       this.giveUp(String(error));
     }
@@ -284,7 +297,7 @@ export class MsePlayer extends VideoPlayer {
     const behind_s = this.edge_s - element.currentTime;
     if (element.currentTime < first_s || Math.abs(behind_s) > LOST_S)
       element.currentTime = Math.max(first_s, this.edge_s - TARGET_S);
-    element.playbackRate = behind_s > LATE_S ? 1.25 : behind_s > 2 * TARGET_S ? 1.05 : 1;
+    element.playbackRate = behind_s > LATE_S ? 1.25 : behind_s > TARGET_S ? 1.08 : behind_s < NEAR_S ? 0.95 : 1;
     if (element.paused) element.play().catch(() => undefined);
     if (element.currentTime - buffered.start(0) > 2 * KEPT_S) buffer.remove(0, element.currentTime - KEPT_S);
   }

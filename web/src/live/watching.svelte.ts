@@ -55,7 +55,7 @@ export class Watching implements PlayerEvents {
     const is_first = this.newest === null;
     this.newest = shown;
     this.newest_ms = performance.now();
-    if (shown.captured_at_ns !== null) this.noteLatency(Date.now() - shown.captured_at_ns / 1e6);
+    if (shown.captured_at_ns !== null) this.noteLatency(utcMs() - shown.captured_at_ns / 1e6);
     this.mark(shown);
     if (is_first) this.tell();
   }
@@ -94,8 +94,9 @@ export class Watching implements PlayerEvents {
   }
 
   /** For who looks on from outside, as tests do. */
-  private mark({ pts_ns }: Shown): void {
-    const marks = { frames: String(++this.pictures), ptsNs: String(pts_ns), delivery: this.player.delivery };
+  private mark({ pts_ns, captured_at_ns }: Shown): void {
+    const age_ms = captured_at_ns === null ? "" : (utcMs() - captured_at_ns / 1e6).toFixed(1);
+    const marks = { frames: String(++this.pictures), ptsNs: String(pts_ns), delivery: this.player.delivery, ageMs: age_ms };
     if (this.picture) Object.assign(this.picture.dataset, marks);
   }
 
@@ -110,6 +111,12 @@ export class Watching implements PlayerEvents {
     const is_known = IS_SAME_MACHINE && median !== undefined && median >= 0 && median < MOST_LATENCY_MS;
     this.latency_ms = is_known ? median : null;
   }
+}
+
+/** Finer than `Date.now()`, and brought up to date where the clock was set since the page was loaded. */
+function utcMs(): number {
+  const fine_ms = performance.timeOrigin + performance.now();
+  return Math.abs(fine_ms - Date.now()) < 5 ? fine_ms : Date.now();
 }
 
 /** A picture that nobody can see is not asked for: the camera may then stop decoding. */

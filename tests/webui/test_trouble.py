@@ -13,7 +13,7 @@ from frameloom.testing.films import counter, encode
 from frameloom.testing.rtsp_server import RtspServer
 from tests.journey.running import RunningSite, running_site
 
-from .browser import PATIENCE_MS, opened
+from .interface import PATIENCE_MS, WatchedPage, button, go, named, shown
 
 pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)
@@ -60,55 +60,54 @@ def site(tmp_path_factory: pytest.TempPathFactory, module_runtime_dir: Path) -> 
 
 
 @pytest.fixture(params=[390, 1440])
-def page(browser: Browser, site: RunningSite, request: pytest.FixtureRequest) -> Iterator[Page]:
-    with opened(browser, site.url, viewport={"width": request.param, "height": 900}) as watched:
+def page(browser: Browser, built: Path, site: RunningSite, request: pytest.FixtureRequest) -> Iterator[Page]:
+    with shown(browser, site.url, built, viewport={"width": request.param, "height": 900}) as watched:
         yield watched.page
         assert watched.complaints == []
+        assert fits(watched)
+
+
+def fits(watched: WatchedPage) -> bool:
+    width = watched.page.evaluate("() => document.documentElement.scrollWidth")
+    return bool(width <= (watched.page.viewport_size or {"width": 0})["width"])
 
 
 def test_a_wrong_password_is_said_and_not_shown(page: Page) -> None:
-    notice = page.locator("[data-name=garden] .notice")
+    notice = named(page, "garden").locator(".notice")
     expect(notice).to_contain_text("refused user name or password")
-    expect(notice).to_contain_text(re.compile(r"trying again in \d+ s"))
+    expect(notice).to_contain_text(re.compile(r"\d+ s"))
     assert "wrong" not in page.content() and "rtsp://" not in page.content()
-    expect(page.locator("[data-name=waiting] .detail")).to_have_text("waiting for frames of 'garden'")
-    expect(page.locator("#summary")).to_contain_text("in trouble: garden, wordy, waiting")
+    go(page, "#/stream/garden")
+    expect(named(page, "waiting").locator(".words")).to_contain_text("aiting for frames of 'garden'")
 
 
 def test_a_crash_is_said_in_short_and_in_full(page: Page) -> None:
-    error = page.locator("[data-name=wordy] .error")
-    expect(error).to_contain_text("failed 2 times in a row: RuntimeError: <b>much</b> is to be said")
-    area = error.bounding_box()
-    assert area is not None and area["height"] < 100, "the rest is folded"
-    traceback = page.locator("[data-name=wordy] .trouble pre")
+    go(page, "#/stream/door")
+    error = page.get_by_label("Last error of wordy")
+    expect(error).to_contain_text("RuntimeError: <b>much</b> is to be said")
+    area = error.locator(".text").bounding_box()
+    assert area is not None and area["height"] < 250, "the rest can be scrolled to"
+    traceback = error.locator("pre")
     expect(traceback).to_be_hidden()
-    page.locator("[data-name=wordy] .trouble summary").click()
+    error.locator("summary").click()
     expect(traceback).to_be_visible()
     expect(traceback).to_contain_text("Traceback (most recent call last)")
     expect(traceback).to_contain_text("wordy.py")
-    assert (
-        page.evaluate("() => document.documentElement.scrollWidth")
-        <= (page.viewport_size or {"width": 0})["width"]
-    )
 
 
-def test_a_start_that_fails_again_is_said_again(browser: Browser, site: RunningSite) -> None:
-    with opened(browser, site.url) as watched:
-        start_again(watched.page)
+def test_a_start_that_fails_again_is_said_again(browser: Browser, built: Path, site: RunningSite) -> None:
+    with shown(browser, site.url, built, "#/stream/door") as watched:
+        wordy = named(watched.page, "wordy")
+        expect(wordy).to_have_attribute("data-state", "failed")
+        button(watched.page, "Start: wordy").click()
+        expect(wordy).not_to_have_attribute("data-state", "failed")
+        expect(wordy).to_have_attribute("data-state", "failed")
 
 
-def start_again(page: Page) -> None:
-    page.get_by_role("button", name="Start wordy", exact=True).click()
-    expect(page.locator("[data-name=wordy] .state")).not_to_have_text(re.compile("^failed"))
-    expect(page.locator("[data-name=wordy] .state")).to_have_text(re.compile("^failed"))
-
-
-def test_nothing_configured(browser: Browser, tmp_path: Path, runtime_dir: Path) -> None:
+def test_nothing_configured(browser: Browser, built: Path, tmp_path: Path, runtime_dir: Path) -> None:
     file = tmp_path / "site.yaml"
     file.write_text("site: empty\nserver: {port: 0}\n")
-    with running_site(file, name="empty") as site, opened(browser, site.url) as watched:
-        page = watched.page
-        expect(page.locator("#summary")).to_have_text("no cameras")
-        expect(page.locator(".hint")).to_contain_text("No cameras yet. Add one to site.yaml")
-        expect(page.locator("#alarm")).to_be_hidden()
+    with running_site(file, name="empty") as site, shown(browser, site.url, built) as watched:
+        expect(watched.page.get_by_role("heading", name="No cameras yet")).to_be_visible()
+        expect(watched.page.get_by_role("alert")).to_be_empty()
         assert watched.complaints == []
