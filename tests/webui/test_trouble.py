@@ -83,7 +83,7 @@ def test_a_wrong_password_is_said_and_not_shown(page: Page) -> None:
 
 def test_a_crash_is_said_in_short_and_in_full(page: Page) -> None:
     go(page, "#/stream/door")
-    error = page.get_by_label("Last error of wordy")
+    error = page.get_by_role("region", name="Last error of wordy")
     expect(error).to_contain_text("RuntimeError: <b>much</b> is to be said")
     area = error.locator(".text").bounding_box()
     assert area is not None and area["height"] < 250, "the rest can be scrolled to"
@@ -99,7 +99,7 @@ def test_a_start_that_fails_again_is_said_again(browser: Browser, built: Path, s
     with shown(browser, site.url, built, "#/stream/door") as watched:
         wordy = named(watched.page, "wordy")
         expect(wordy).to_have_attribute("data-state", "failed")
-        button(watched.page, "Start: wordy").click()
+        button(watched.page, "Start wordy").click()
         expect(wordy).not_to_have_attribute("data-state", "failed")
         expect(wordy).to_have_attribute("data-state", "failed")
 
