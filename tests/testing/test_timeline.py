@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frameloom.rtsp.rtp import CLOCK_HZ
 from frameloom.testing._timeline import EncodedFilm, Timeline, Unit, load
 from frameloom.testing.films import counter, encode
-from frameloom.testing.rtp import CLOCK_HZ
 
 
 def film(keys, packets=(3, 1, 2, 1, 3, 1, 1, 2), step=3600):

@@ -1,28 +1,25 @@
-"""Who plays what, when: mounts, the players that follow them, and the links that carry packets to clients.
+"""Who plays what of a film, when: mounts, and the players that follow them.
 
-Requests and responses are `_rtsp_service`'s business; how pictures become payloads is `rtp`'s.
+Requests and responses are the business of `frameloom.rtsp`, and so is how pictures become payloads.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
-from frameloom.testing import rtp
+from frameloom.rtsp import rtp
+from frameloom.rtsp.links import Link
+from frameloom.rtsp.sessions import Begin, Described
 from frameloom.testing._timeline import EncodedFilm, Timeline
 
 Garbage = Literal["payload", "junk"]
 
 _LATE_S = 0.5
 """A client that is this far behind loses pictures up to the newest key frame."""
-
-_DEAD_S = 20.0
-"""A client that takes nothing for so long is gone."""
 
 _JUNK_BYTES = 700
 
@@ -48,137 +45,6 @@ class Clocks:
     wall_s: Callable[[], float]
 
 
-class Link(Protocol):
-    """A way for packets to one client."""
-
-    joins_late: bool
-    """Whether a client may be sent all since the newest key frame at once when it joins."""
-
-    async def send(self, packets: Sequence[bytes]) -> None:
-        """Send RTP packets, waiting where the client is slow. Raises OSError or TimeoutError when it is gone."""
-
-    def send_report(self, packet: bytes) -> None:
-        """Send one RTCP packet."""
-
-    def send_junk(self, junk: bytes) -> None:
-        """Send bytes that are not even framed, where there is a way to do that."""
-
-    def abort(self) -> None:
-        """End the client's connection now."""
-
-
-class TcpLink:
-    """Interleaved in the RTSP connection; the buffer is bounded by the writer's high-water mark."""
-
-    joins_late = True
-
-    def __init__(self, writer: asyncio.StreamWriter, channel: int) -> None:
-        self._writer = writer
-        self._channel = channel
-
-    async def send(self, packets: Sequence[bytes]) -> None:
-        self._writer.write(b"".join([rtp.interleaved(packet, self._channel) for packet in packets]))
-        async with asyncio.timeout(_DEAD_S):
-            await self._writer.drain()
-
-    def send_report(self, packet: bytes) -> None:
-        self._writer.write(rtp.interleaved(packet, self._channel + 1))
-
-    def send_junk(self, junk: bytes) -> None:
-        self._writer.write(junk)
-
-    def abort(self) -> None:
-        self._writer.transport.abort()
-
-
-class UdpLink:
-    """To a pair of the client's ports. What the kernel does not take at once is lost, as on a real network."""
-
-    joins_late = False  # a second's worth of packets at once would overflow the client's socket
-    _burst = 32
-    _pause_s = 0.002
-
-    def __init__(self, writer: asyncio.StreamWriter, ports: UdpPorts, host: str, client_port: int) -> None:
-        self._writer = writer
-        self._ports = ports
-        self._rtp_address = (host, client_port)
-        self.rtcp_address = (host, client_port + 1)
-
-    async def send(self, packets: Sequence[bytes]) -> None:
-        for index, packet in enumerate(packets):
-            if index and index % self._burst == 0:
-                await asyncio.sleep(self._pause_s)  # large key frames: let the client empty its socket
-            _send_or_lose(self._ports.rtp, packet, self._rtp_address)
-
-    def send_report(self, packet: bytes) -> None:
-        _send_or_lose(self._ports.rtcp, packet, self.rtcp_address)
-
-    def send_junk(self, junk: bytes) -> None:
-        _send_or_lose(self._ports.rtp, junk, self._rtp_address)
-
-    def abort(self) -> None:
-        self._writer.transport.abort()
-
-
-def _send_or_lose(sender: socket.socket, packet: bytes, address: tuple[str, int]) -> None:
-    with contextlib.suppress(BlockingIOError):
-        sender.sendto(packet, address)
-
-
-class UdpPorts:
-    """The server's pair of UDP ports, RTP on an even one and RTCP on the next, shared by all clients.
-
-    `on_report` is called inside the loop with the address that sent something to either.
-    """
-
-    def __init__(self, host: str, on_report: Callable[[tuple[str, int]], None]) -> None:
-        self.rtp, self.rtcp = _bind_pair(host)
-        self._on_report = on_report
-        for sock in (self.rtp, self.rtcp):
-            asyncio.get_running_loop().add_reader(sock, self._read, sock)
-
-    @property
-    def numbers(self) -> tuple[int, int]:
-        return self.rtp.getsockname()[1], self.rtcp.getsockname()[1]
-
-    def close(self) -> None:
-        for sock in (self.rtp, self.rtcp):
-            asyncio.get_running_loop().remove_reader(sock)
-            sock.close()
-
-    def _read(self, sock: socket.socket) -> None:
-        try:
-            _, address = sock.recvfrom(2048)
-        except OSError:
-            return
-        self._on_report((address[0], address[1]))
-
-
-def _bind_pair(host: str) -> tuple[socket.socket, socket.socket]:
-    """Two neighbouring ports, the lower one even. Raises OSError where a hundred tries find none."""
-    for _ in range(100):
-        lower = _udp_socket(host, 0)
-        number = lower.getsockname()[1]
-        try:
-            if lower is not None and number % 2 == 0:
-                return lower, _udp_socket(host, number + 1)
-        except OSError:
-            pass
-        lower.close()
-    raise OSError(f"no two neighbouring UDP ports are free on {host}")
-
-
-def _udp_socket(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    try:
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
 @dataclass
 class Mount:
     """One camera: a film on its timeline, its script of failures, its players, its counts."""
@@ -195,7 +61,7 @@ class Mount:
     dropped_units: int = 0
 
     def __post_init__(self) -> None:
-        self.ssrc = self.rng.getrandbits(32)
+        self.ssrc: int = self.rng.getrandbits(32)
         self.first_sequence = self.rng.getrandbits(16)
         self._first_ticks = self.rng.getrandbits(32)
         self._epoch_s = self.timeline.start_s
@@ -203,6 +69,19 @@ class Mount:
     @property
     def film(self) -> EncodedFilm:
         return self.timeline.film
+
+    def hold(self) -> None:
+        """A camera runs whether or not somebody looks."""
+
+    def release(self) -> None:
+        """The same."""
+
+    async def describe(self) -> Described:
+        film = self.film
+        return Described(film.payload_type, film.sdp_lines, film.frame_rate)
+
+    def player(self, link: Link) -> Player:
+        return Player(self, link)
 
     def ticks_at(self, now_s: float) -> int:
         """What the media clock shows, in ticks, jumps included."""
@@ -242,6 +121,11 @@ class Player:
         self._waiter: asyncio.Future[None] | None = None
         self._packets = self._octets = 0
         self._reported_s = float("-inf")
+        self._position = 0
+
+    def begin(self) -> Begin:
+        self._position = first = self.first()
+        return Begin(self.sequence(first), self.ticks(first))
 
     def first(self) -> int:
         """Where a client that joins now begins: the newest key frame, or the next where it must not be flooded."""
@@ -257,8 +141,9 @@ class Player:
     def ticks(self, position: int) -> int:
         return self.mount.unit_ticks(self._timeline, position) & 0xFFFFFFFF
 
-    async def play(self, position: int) -> None:
+    async def play(self) -> None:
         """Send for ever; ends by cancellation, or by closing the connection when the client is gone."""
+        position = self._position
         self.mount.players.add(self)
         self.mount.on_players()
         try:

@@ -16,7 +16,7 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from frameloom.testing.rtp import CLOCK_HZ, H264Packetiser, H265Packetiser, JpegPacketiser, Packetiser
+from frameloom.rtsp.rtp import CLOCK_HZ, H264Packetiser, H265Packetiser, JpegPacketiser, Packetiser
 
 
 @dataclass(frozen=True, slots=True)

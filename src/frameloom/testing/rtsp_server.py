@@ -25,8 +25,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
+from frameloom.rtsp.messages import AuthScheme
 from frameloom.testing._loop_thread import LoopThread
-from frameloom.testing._rtsp_messages import AuthScheme
 from frameloom.testing._rtsp_play import Garbage, Mount
 from frameloom.testing._rtsp_service import RtspService, Settings
 from frameloom.testing._timeline import EncodedFilm, load

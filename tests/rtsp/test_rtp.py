@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frameloom.testing import rtp
+from frameloom.rtsp import rtp
 from frameloom.testing.films import rotating_tank
 from tests.testing.rtsp_client import Rtp, SenderReport
 

@@ -24,6 +24,7 @@ REASONS = {
     454: "Session Not Found",
     455: "Method Not Valid In This State",
     461: "Unsupported Transport",
+    503: "Service Unavailable",
     505: "RTSP Version not supported",
 }
 
@@ -48,9 +49,16 @@ class Request:
         path = unquote(urlsplit(self.url).path).strip("/")
         return re.sub(r"/?trackID=\d+$", "", path)
 
+    @property
+    def query(self) -> str:
+        """What stands after the question mark, without the track that some clients append to it."""
+        return re.sub(r"/?trackID=\d+/?$", "", urlsplit(self.url).query)
+
 
 @dataclass(frozen=True)
 class Response:
+    """One answer."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes = b""

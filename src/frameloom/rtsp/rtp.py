@@ -1,7 +1,7 @@
 """RTP payload formats, RTP and RTCP packets, and the lines that describe them in SDP; bytes in, bytes out.
 
 H.264 (RFC 6184), H.265 (RFC 7798) and JPEG (RFC 2435). No sockets, no clocks, no sessions: who sends what to whom,
-and when, is the business of `rtsp_server`.
+and when, is the business of `sessions` and its mounts.
 """
 
 from __future__ import annotations
