@@ -1,4 +1,4 @@
-"""`python -m benchmarks [handover] [wakeup] [readers] [camera] [live] [leftovers] [--quick] [--output FILE]`."""
+"""`python -m benchmarks [PART ...] [--quick] [--output FILE]`, with the parts that stand in `PARTS`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from . import machine, report
 from .report import Part
 
-PARTS = ("handover", "wakeup", "readers", "camera", "live", "leftovers")
+PARTS = ("handover", "wakeup", "readers", "camera", "live", "audience", "leftovers")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

@@ -19,6 +19,7 @@ _SAYS = {
     "readers": "One more reader: ",
     "camera": "| camera worker, one reader of packets | ",
     "live": "| access units (WebCodecs) | ",
+    "audience": "| viewers | pictures/s each, median |",
     "leftovers": "| goes on |",
 }
 
