@@ -4,7 +4,7 @@
 # usage: tools/debian-packages.sh [test] [v4l2]     FRAMELOOM_APT=no: only say what is missing
 set -u
 
-test_packages="ffmpeg chromium
+test_packages="ffmpeg vlc-bin vlc-plugin-base chromium postgresql
   gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 python3-gi
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav"

@@ -106,6 +106,7 @@ class SourceConformance:
         source = bench.source()
         format = source.open()
         assert (format.codec, format.width, format.height) == (bench.case.codec, 320, 240)
+        source.close()  # a port is listened on by one at a time
         for picture in bench.see(2).formats:
             assert (picture.pixel, picture.width, picture.height) == (bench.case.pixel, 320, 240)
             assert picture.full_range is (bench.case.codec in ("mjpeg", "rawvideo"))

@@ -15,6 +15,7 @@ from frameloom.testing.needs import Unavailable, missing
 from frameloom.testing.rtsp_server import RtspServer
 from tests.sources.conformance import Bench, Case, FilmConformance, SourceConformance
 from tests.sources.films import Films, film
+from tests.sources.tcp_films import JPEG, RAW, TS, free_port, server, stubborn_sender
 
 Serve = Callable[[Films], AbstractContextManager[str]]
 
@@ -63,6 +64,22 @@ def pip_package(films: Films) -> Iterator[str]:
         yield camera.url
 
 
+def pushed(name: str, *options: str, **film_options: Any) -> Serve:
+    @contextmanager
+    def serve(films: Films) -> Iterator[str]:
+        port = free_port()
+        with stubborn_sender(port, films(name, **film_options), *options):
+            yield f"tcp://127.0.0.1:{port}?listen"
+
+    return serve
+
+
+@contextmanager
+def over_tcp(films: Films) -> Iterator[str]:
+    with server(films("h264.mp4"), *TS) as port:
+        yield f"tcp://127.0.0.1:{port}"
+
+
 @contextmanager
 def generated(films: Films) -> Iterator[str]:
     yield f"synthetic:counter?width=320&height=240&fps=50&frames={film().frames}"
@@ -75,6 +92,7 @@ def film_itself(films: Films) -> Iterator[str]:
 
 AS_FAST = {"pace": "unpaced"}
 UDP = {"transport": "udp"}
+RAW_SMALL = {"format": "raw", "width": 320, "height": 240, "fps": 50}
 COUNTER: dict[str, Any] = {"pixel": PixelFormat.GRAY, "read": read_counter}
 
 CASES = [
@@ -94,6 +112,10 @@ CASES = [
     Case("gstreamer-udp-hevc", gstreamer("hevc", "udp"), "hevc", UDP, exact=False),
     Case("pip-tcp-h264", pip_package, "h264", exact=False),
     Case("pip-udp-h264", pip_package, "h264", UDP, exact=False),
+    Case("tcp-mpegts", over_tcp, "h264"),
+    Case("push-mpegts", pushed("h264.mp4", *TS), "h264"),
+    Case("push-mjpeg", pushed("jpeg.avi", *JPEG, codec="mjpeg"), "mjpeg", {"format": "mjpeg"}, exact=False),
+    Case("push-raw", pushed("h264.mp4", *RAW), "rawvideo", RAW_SMALL, exact=False, pixel=PixelFormat.BGR),
     Case("synthetic", generated, "rawvideo", ends=True, **COUNTER),
     Case("synthetic-unpaced", generated, "rawvideo", AS_FAST, ends=True, live=False, **COUNTER),
     Case("synthetic-film", film_itself, "rawvideo", AS_FAST, ends=True, live=False, pixel=PixelFormat.BGR),

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from frameloom import sources as sources_module
 from frameloom.bus.publisher import PacketPublisher
 from frameloom.bus.subscriber import Subscription
 from frameloom.model.errors import SourceMisconfigured, StreamEnded
 from frameloom.model.frame import Frame
-from frameloom.model.packet import Packet, PacketFormat
+from frameloom.model.packet import BEGINS, Packet, PacketFormat
 from frameloom.model.stages import Source
 from frameloom.model.worker import State, WorkerReport, WorkerSpec
 from frameloom.sources import open_source
@@ -353,6 +354,17 @@ def test_another_codec_and_size_after_the_camera_came_back(films: Films) -> None
         assert (report.info["losses"], report.info["codec"]) == (1, "hevc")
 
 
+def test_the_first_packet_of_a_connection_says_so(server: RtspServer) -> None:
+    with running(server.url("yard")), packets_of() as packets:
+        before = [packet(packets) for _ in range(20)]
+        server["yard"].drop()
+        after = next(found for found in iter(lambda: packet(packets), None) if found.metadata.get(BEGINS))
+        assert after.is_key and after.pts_ns > before[-1].pts_ns
+        assert not any(
+            found.metadata.get(BEGINS) for found in [*before[1:], *(packet(packets) for _ in range(20))]
+        )
+
+
 def test_media_time_goes_on_over_a_loss(server: RtspServer) -> None:
     with running(server.url("yard")) as camera, frames_of() as frames, packets_of() as packets:
         before = [frame(frames) for _ in range(3)][-1]
@@ -517,7 +529,7 @@ def hold_the_film(monkeypatch: pytest.MonkeyPatch, readers: int) -> Callable[[Ca
         found.append(camera)
         known.set()
 
-    monkeypatch.setattr(camera_module, "open_source", opened)
+    monkeypatch.setattr(sources_module, "open_source", opened)
     return joined
 
 
@@ -674,7 +686,7 @@ class Exotic:
 
 
 def test_a_codec_that_cannot_be_decoded_is_passed_on_as_packets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_module, "open_source", Exotic)
+    monkeypatch.setattr(sources_module, "open_source", Exotic)
     with running("rtsp://127.0.0.1/x") as camera, packets_of() as packets:
         camera.wait_state(State.RUNNING)
         with frames_of():
@@ -695,7 +707,7 @@ class Nonsense(Exotic):
 
 
 def test_packets_of_which_no_picture_can_be_made_are_a_lost_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_module, "open_source", Nonsense)
+    monkeypatch.setattr(sources_module, "open_source", Nonsense)
     with running("rtsp://127.0.0.1/x", silence_s=0.2) as camera, packets_of() as packets:
         camera.wait_state(State.RUNNING)  # nobody wants to know
         with frames_of():

@@ -31,7 +31,10 @@ from .timeline import PTS_IS_DTS, Stamps, Timeline, Times
 
 _TEXT_ART = frozenset({"ansi", "bintext", "xbin", "idf"})  # FFmpeg "plays" text files
 _CAN_BE_TURNED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
-_TIMELESS = frozenset({"mpjpeg"})
+_TIMELESS = frozenset({"mpjpeg", "rawvideo"})
+_CONTAINERS = {"mpegts": "mpegts", "mjpeg": "mpjpeg", "raw": "rawvideo"}
+_RAW_SIZE = (640, 480)
+_RAW_FPS = 20  # how long a picture lasts where nobody says; when each one came is measured
 _LOST_PART = "RTP: missed"
 _MOST_BROKEN = 50
 _MOST_SKIPPED = 600
@@ -117,8 +120,8 @@ class Demuxer:
         before = _descriptors(settings)
         container = av.open(
             _address(settings),
-            format="v4l2" if settings.kind is Kind.DEVICE else None,
-            options=_options(settings),
+            format=container_of(settings),
+            options=options_of(settings),
             timeout=(settings.connect_s, settings.silence_s),
         )
         if self._wait is not None:
@@ -234,9 +237,13 @@ class Demuxer:
                 return None
             now_ns = self._clock.monotonic_ns()
             self._check_silence(now_ns)
-            if packet.stream is self._stream and packet.size:
+            if packet.stream is self._stream and packet.size and not self._is_cut_off(packet):
                 self._heard_ns = now_ns
                 return packet
+
+    def _is_cut_off(self, packet: AvPacket) -> bool:
+        """Of plain pixels, FFmpeg gives what there is of the last picture too."""
+        return packet.is_corrupt and self._container_format == "rawvideo"
 
     def _read_any(self) -> AvPacket | None:
         if self._container is None:
@@ -388,7 +395,18 @@ def _address(settings: SourceSettings) -> str:
     return f"file:{settings.path}" if settings.kind is Kind.FILE else settings.address
 
 
-def _options(settings: SourceSettings) -> dict[str, str]:
+def container_of(settings: SourceSettings) -> str | None:
+    """FFmpeg's name of the container that comes, where it is not to find that out."""
+    match settings.kind:
+        case Kind.DEVICE:
+            return "v4l2"
+        case Kind.TCP | Kind.LISTEN:  # what a stranger sends is not to choose the demuxer that reads it
+            return _CONTAINERS[settings.format or "mpegts"]
+        case _:
+            return None
+
+
+def options_of(settings: SourceSettings) -> dict[str, str]:
     """FFmpeg's demuxer options; the settings' own come last."""
     quick = {
         "fpsprobesize": "0",
@@ -408,10 +426,19 @@ def _options(settings: SourceSettings) -> dict[str, str]:
             return {**quick, **rtsp, **settings.options}
         case Kind.HTTP:
             return {**quick, **settings.options}
+        case Kind.TCP | Kind.LISTEN:
+            return {**(_raw_options(settings) if settings.format == "raw" else quick), **settings.options}
         case Kind.DEVICE:
             return {**_device_options(settings), **settings.options}
         case _:
             return dict(settings.options)
+
+
+def _raw_options(settings: SourceSettings) -> dict[str, str]:
+    """Pictures without a head, one after the other: their size has to be known."""
+    width, height = settings.width or _RAW_SIZE[0], settings.height or _RAW_SIZE[1]
+    rate = Fraction(settings.fps or _RAW_FPS).limit_denominator(1001)
+    return {"pixel_format": "bgr24", "video_size": f"{width}x{height}", "framerate": str(rate)}
 
 
 def _device_options(settings: SourceSettings) -> dict[str, str]:
@@ -427,7 +454,7 @@ def _device_options(settings: SourceSettings) -> dict[str, str]:
 
 def _device_format(settings: SourceSettings) -> str | None:
     """FFmpeg's name for the format asked for, which may be given by the kernel's name too."""
-    if settings.format is None:
+    if settings.format is None or settings.kind is not Kind.DEVICE:
         return None
     return v4l2.input_format_name(settings.format.upper()) or settings.format.lower()
 

@@ -31,6 +31,8 @@ _UNREACHABLE = {
 _NOT_UNDERSTOOD = {
     Kind.RTSP: "what answers does not speak RTSP, or broke off: is the port right?",
     Kind.HTTP: "what answers does not send video, or broke off: are port and path right?",
+    Kind.TCP: "what answers does not send video of this format, or broke off: are port and format right?",
+    Kind.LISTEN: "what it sends is not video of this format, or breaks off: is format right?",
 }
 _NO_SUCH_PATH = {
     Kind.RTSP: "there is nothing at this path (404): look up the stream's path in the camera's manual",

@@ -8,21 +8,28 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from typing import Any, Literal, Self
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from frameloom.listening import NETWORKS_ALLOWED, check_reach
 
 Pace = Literal["live", "realtime", "unpaced"]
 
 _DEVICE = re.compile(r"device:(\d{1,3})|(/dev/video\d{1,3})|(/dev/v4l/[\w./:-]+)")
 _NETWORK = {"rtsp": "rtsp", "rtsps": "rtsp", "http": "http", "https": "http"}
-_ALLOWED = "rtsp://, rtsps://, http://, https://, a file's path, /dev/videoN, device:N or synthetic:NAME"
+_ALLOWED = (
+    "rtsp://, rtsps://, http://, https://, tcp://HOST:PORT, tcp://ADDRESS:PORT?listen, a file's path, /dev/videoN, "
+    "device:N or synthetic:NAME"
+)
+TCP_FORMATS = ("mpegts", "mjpeg", "raw")
 _ONLY_FOR = {
     "transport": ("rtsp",),
-    "format": ("device",),
-    "width": ("device",),
-    "height": ("device",),
-    "fps": ("device",),
+    "format": ("device", "tcp", "listen"),
+    "width": ("device", "tcp", "listen"),
+    "height": ("device", "tcp", "listen"),
+    "fps": ("device", "tcp", "listen"),
+    "allow": ("listen",),
     "loop": ("file", "synthetic"),
     "username": ("rtsp", "http"),
     "password": ("rtsp", "http"),
@@ -30,6 +37,8 @@ _ONLY_FOR = {
 _PACES: dict[str, tuple[Pace, ...]] = {
     "rtsp": ("live",),
     "device": ("live",),
+    "tcp": ("live",),
+    "listen": ("live",),
     "http": ("live", "realtime", "unpaced"),
     "file": ("realtime", "unpaced", "live"),
     "synthetic": ("realtime", "unpaced"),
@@ -41,6 +50,8 @@ class Kind(StrEnum):
 
     RTSP = "rtsp"
     HTTP = "http"
+    TCP = "tcp"  # we connect
+    LISTEN = "listen"  # a sender connects to us
     FILE = "file"
     DEVICE = "device"
     SYNTHETIC = "synthetic"
@@ -56,7 +67,12 @@ class SourceSettings(BaseModel):
 
     url: str = Field(repr=False, min_length=1, description=_ALLOWED)
     username: str | None = Field(default=None, repr=False, description="merged into the URL only to open it")
-    password: str | None = Field(default=None, repr=False, description="merged into the URL only to open it")
+    password: str | None = Field(
+        default=None,
+        repr=False,
+        description="merged into the URL only to open it",
+        json_schema_extra={"format": "password"},
+    )
     transport: Literal["tcp", "udp"] = Field(default="tcp", description="how RTSP carries pictures")
     pace: Pace | None = Field(
         default=None,
@@ -65,11 +81,25 @@ class SourceSettings(BaseModel):
     )
     loop: bool = Field(default=False, description="begin a film again at its end")
     format: str | None = Field(
-        default=None, description="format of a device: mjpeg, yuyv422, h264, ... or MJPG, YUYV"
+        default=None,
+        description="format of a device: mjpeg, yuyv422, h264, ... or MJPG, YUYV; "
+        "over TCP: mpegts (by default), mjpeg or raw",
     )
-    width: int | None = Field(default=None, ge=1, le=16384, description="of a device's picture, pixels")
-    height: int | None = Field(default=None, ge=1, le=16384, description="of a device's picture, pixels")
-    fps: float | None = Field(default=None, gt=0, le=1000, description="of a device, pictures per second")
+    width: int | None = Field(
+        default=None, ge=1, le=16384, description="of the picture of a device or a raw sender, pixels"
+    )
+    height: int | None = Field(
+        default=None, ge=1, le=16384, description="of the picture of a device or a raw sender, pixels"
+    )
+    fps: float | None = Field(
+        default=None, gt=0, le=1000, description="of a device or a raw sender, pictures per second"
+    )
+    allow: list[str] = Field(
+        default=[],
+        max_length=100,
+        description="from where senders may come to a port that we listen on; without it, from this machine only",
+        json_schema_extra={"allowed": NETWORKS_ALLOWED},
+    )
     silence_s: float = Field(
         default=10.0, ge=0.1, le=3600, description="no picture for so long is a loss, seconds"
     )
@@ -94,12 +124,29 @@ class SourceSettings(BaseModel):
             raise ValueError(f"pace: read {self.pace!r}, allowed here: {', '.join(_PACES[self.kind])}")
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height: read one of them, allowed: both or neither")
+        if self.kind in (Kind.TCP, Kind.LISTEN):
+            self._check_tcp()
+        if self.kind is Kind.LISTEN:
+            self._check_senders()
         return self
 
     def _check_only_for(self, name: str) -> None:
         default = type(self).model_fields[name].default
         if self.kind not in _ONLY_FOR[name] and getattr(self, name) != default:
             raise ValueError(f"{name}: allowed only for {' and '.join(_ONLY_FOR[name])}, this is {self.kind}")
+
+    def _check_tcp(self) -> None:
+        if self.format is not None and self.format not in TCP_FORMATS:
+            raise ValueError(f"format: read {self.format!r}, allowed over TCP: {', '.join(TCP_FORMATS)}")
+        for name in ("width", "height", "fps"):
+            if getattr(self, name) is not None and self.format != "raw":
+                raise ValueError(f"{name}: allowed over TCP only for format raw")
+
+    def _check_senders(self) -> None:
+        try:
+            check_reach(self.listens_on[0], self.allow)
+        except ValueError as error:
+            raise ValueError(f"allow: {error}") from None
 
     @property
     def kind(self) -> Kind:
@@ -112,6 +159,12 @@ class SourceSettings(BaseModel):
         found = _DEVICE.fullmatch(self.url)
         assert found is not None, "not a device"
         return f"/dev/video{found[1]}" if found[1] else self.url
+
+    @property
+    def listens_on(self) -> tuple[str, int]:
+        """Address and port of a `Kind.LISTEN`."""
+        parts = urlsplit(self.url)
+        return parts.hostname or "", parts.port or 0
 
     @property
     def path(self) -> str:
@@ -132,7 +185,7 @@ class SourceSettings(BaseModel):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Texts that must not come out in a message, longest first: the URL as a whole, and its parts."""
-        if self.kind not in (Kind.RTSP, Kind.HTTP):
+        if self.kind not in (Kind.RTSP, Kind.HTTP, Kind.TCP):
             return ()
         parts = urlsplit(self.address)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -153,6 +206,8 @@ def kind_of(url: str) -> Kind:
         if not _has_host(url):
             raise ValueError(f"url: read {scheme}:// without a host, or with a wrong port")
         return Kind(_NETWORK[scheme])
+    if scheme == "tcp":
+        return _kind_of_tcp(url)
     if scheme not in ("", "file"):
         raise ValueError(f"url: read a scheme that is not known, allowed: {_ALLOWED}")
     if url.startswith("synthetic:"):
@@ -166,6 +221,15 @@ def _has_host(url: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def _kind_of_tcp(url: str) -> Kind:
+    if not (_has_host(url) and urlsplit(url).port):
+        raise ValueError("url: read tcp:// without a host or a port, allowed: tcp://HOST:PORT")
+    options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    if options not in ({}, {"listen": ""}, {"listen": "1"}):
+        raise ValueError("url: read tcp:// with options that are not known, allowed: ?listen")
+    return Kind.LISTEN if options else Kind.TCP
 
 
 def _with_credentials(url: str, username: str | None, password: str | None) -> str:

@@ -179,7 +179,8 @@ class OnvifCamera:
 
     def digest_is_right(self, header: str, method: str) -> bool:
         """Whether an `Authorization` is that of our user."""
-        said: dict[str, str] = {name: a or b for name, a, b in re.findall(r'(\w+)=(?:"([^"]*)"|([^\s,]+))', header)}
+        found = re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))', header.encode("latin-1").decode())
+        said: dict[str, str] = {name: re.sub(r"\\(.)", r"\1", a) or b for name, a, b in found}
         if said.get("nonce") != self._nonce or said.get("username") != self.user:
             return False
         secret = _md5(f"{self.user}:{_REALM}:{self.password}")

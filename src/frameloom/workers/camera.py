@@ -17,10 +17,10 @@ from frameloom.model.clock import NS_PER_S, SystemClock
 from frameloom.model.errors import OutOfMemory, SourceMisconfigured
 from frameloom.model.frame import PictureFormat
 from frameloom.model.names import packets_of
-from frameloom.model.packet import Packet, PacketFormat
+from frameloom.model.packet import BEGINS, Packet, PacketFormat
 from frameloom.model.stages import Source
 from frameloom.model.worker import State, WorkerReport, WorkerSpec
-from frameloom.sources import Kind, SourceSettings, open_source
+from frameloom.sources import Kind, Opener, SourceSettings
 from frameloom.sources.in_band import InBand
 from frameloom.sources.picture import Picture
 from frameloom.sources.reconnect import Reconnecting
@@ -56,10 +56,12 @@ class CameraHost(Host):
         self._health = _Health()
         self._dropped = 0
         self._unsaid = self._tried = False
+        self._opener = Opener(spec.name, self._settings, self._clock)
         self._sessions = Reconnecting(self._open, self._clock, link.stopping, self._tell)
         self._format: PacketFormat | None = None
         self._in_band: InBand | None = None
         self._media_time = _MediaTime()
+        self._begins = False
         self._decoding = Decoding(spec.name, link, lambda: self._frames.wanted and not link.stopping.is_set())
         self._picture_due_ns = 0  # 0: nobody waits for one
         self._most_silent_ns = round(self._settings.silence_s * NS_PER_S)
@@ -85,11 +87,14 @@ class CameraHost(Host):
             self._frames.close()
             self._packets.close()
             self._inbox.close()
+            self._opener.close()
 
     def report(self) -> WorkerReport:
         decoding = self._decoding.active
         meter = self._decoded if decoding else self._arrived
         state, detail = self._health.told()
+        if waiting := _waiting(self._sessions.source):
+            state, detail = State.DEGRADED, waiting
         return WorkerReport(
             state,
             detail,
@@ -108,6 +113,7 @@ class CameraHost(Host):
                 "withheld": self._decoding.withheld,
                 "losses": self._sessions.losses,
                 **_geometry(self._format),
+                **_told_by(self._sessions.source),
             },
         )
 
@@ -115,7 +121,7 @@ class CameraHost(Host):
 
     def _open(self) -> Source:
         self._dropped += _dropped_by(self._sessions.source)
-        return open_source(self.spec.name, self._settings, self._clock)
+        return self._opener()
 
     def _tell(self, state: str, detail: str, wait_s: float) -> None:
         """What `Reconnecting` is doing about the source; called in the main thread."""
@@ -141,12 +147,14 @@ class CameraHost(Host):
     def _wake_source_at_stop(self) -> None:
         """A source that waits for its camera is woken, so that stopping does not take as long as its patience."""
         self.link.stopping.wait()
+        self._opener.interrupt()
         self._sessions.close()
 
     def _begin(self, format: PacketFormat) -> None:
         """A connection begins; nothing is known yet of its pictures but `format`."""
         self._in_band = InBand(format)
         self._media_time.begin()
+        self._begins = True
         self._is_late = False
         self._change_format(format)
         if self._can_wait:
@@ -189,6 +197,9 @@ class CameraHost(Host):
         """Take over what changes in the midst of a stream: its picture format, and never its media time."""
         assert self._in_band is not None
         self._media_time.place(packet)
+        if self._begins:
+            self._begins = False
+            packet.metadata = {**packet.metadata, BEGINS: True}
         packet.format = self._in_band.follow(packet)
         if packet.format is not self._format:
             self._end_decoding()
@@ -451,6 +462,18 @@ def _dropped_by(source: Source | None) -> int:
     """Packets that a source lost because its reader was too slow."""
     dropped: int = getattr(source, "dropped", 0)
     return dropped
+
+
+def _waiting(source: Source | None) -> str:
+    """For whom a source waits that others have to come to."""
+    waiting: str = getattr(source, "waiting", "")
+    return waiting
+
+
+def _told_by(source: Source | None) -> dict[str, Any]:
+    """What a source has to say of itself beside its pictures."""
+    told: dict[str, Any] = getattr(source, "told", {})
+    return told
 
 
 def _geometry(format: PacketFormat | None) -> dict[str, Any]:
