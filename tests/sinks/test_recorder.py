@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from frameloom.model.clock import NS_PER_S
-from frameloom.model.packet import Packet
+from frameloom.model.packet import BEGINS, Packet
 from frameloom.sinks.recorder import RETRY_S, SILENCE_S, Limits, Recorder
 from frameloom.testing.clock import UTC_START_NS, FakeClock
 from tests.sinks.parts import (
@@ -172,6 +172,17 @@ def test_a_camera_that_is_another_one(make: Make, folder: Path, film: list[Packe
     recorder.stop()
     assert [played(path).numbers for path in recordings(folder)] == [LAP[:15], LAP[10:]]
     assert (recorder.counts.lost, recorder.counts.gaps) == (5, 1)
+
+
+def test_a_camera_that_was_connected_anew(make: Make, folder: Path, film: list[Packet]) -> None:
+    """It was back so soon that its times tell nothing: its first packet does."""
+    packets = camera(film, laps=2)
+    packets[40] = replace(packets[40], metadata={BEGINS: True})
+    recorder = make()
+    take(recorder, packets)
+    recorder.stop()
+    assert [played(path).numbers for path in recordings(folder)] == [LAP, LAP]
+    assert (recorder.counts.lost, recorder.counts.gaps) == (0, 1)
 
 
 def test_a_gap_in_time_ends_the_segment(make: Make, folder: Path, film: list[Packet]) -> None:

@@ -202,7 +202,7 @@ def test_both_at_once_from_one_reading(view: View) -> None:
 def await_readers(view: View, live: int, jpeg: int) -> None:
     """Wait until so many have joined, and the view its camera."""
     wanted = {"hall.live": live, "hall.view": jpeg}
-    wait_until(lambda: wanted == {name: len(s["readers"]) for name, s in view.report.streams.items()})
+    wait_until(lambda: wanted == {name: len(view.report.streams[name]["readers"]) for name in wanted})
     assert view.frames.wait_wanted(PATIENCE_S)
 
 

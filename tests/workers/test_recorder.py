@@ -46,13 +46,14 @@ class Recording:
         mode: str = "continuous",
         clock: Clock | None = None,
         on: str | None = None,
+        instead: str | None = None,
         **params: Any,
     ) -> None:
         self.folder = folder
         self._closed = False
         self.link, self._theirs = Link.pair()
         self.packets = PacketPublisher("hall.packets")
-        config = {"camera": "hall", "folder": str(folder), "mode": mode, "on": on}
+        config = {"camera": "hall", "folder": str(folder), "mode": mode, "on": on, "instead": instead}
         spec = WorkerSpec("rec", "recorder", "", config, {"reserve": "0", **params}, ("hall.packets",))
         self.host = RecorderHost(spec, self.link, clock)
         self._thread = threading.Thread(target=self.host.run)
@@ -160,6 +161,7 @@ def test_the_report(make: Make, film: list[Packet]) -> None:
         "lost": 0,
         "gaps": 0,
         "deleted": 0,
+        "results": 0,
     }
     assert [reader.client for reader in recording.packets.readers()] == ["rec"]
 

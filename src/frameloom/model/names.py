@@ -40,3 +40,13 @@ def live_of(stream: str) -> str:
 def view_of(stream: str) -> str:
     """The stream of JPEG pictures that viewers of `stream` share."""
     return f"{stream}.view"
+
+
+def annotated_of(stream: str) -> str:
+    """The stream of JPEG pictures of `stream` with what processors saw drawn on them."""
+    return f"{stream}.annotated"
+
+
+def annotated_live_of(stream: str) -> str:
+    """The same as H.264 packets."""
+    return f"{stream}.annotated-live"

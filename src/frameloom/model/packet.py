@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
 
+BEGINS = "begins"
+"""Mark in a packet's metadata: it is the first of a connection, and does not follow what came before."""
+
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

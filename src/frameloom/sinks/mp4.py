@@ -44,6 +44,7 @@ class Mp4:
     Time 0 of the file is the decoding time of `first`, so that no time is negative. Raises `CannotMux`.
 
     added   packets that were added; `given`: those of them that are in what was given out
+    shown   when the packet that was added last is shown, in ticks from the beginning of the file
     """
 
     def __init__(self, first: Packet, tags: Mapping[str, str]) -> None:
@@ -53,7 +54,7 @@ class Mp4:
         self._sink = _Pieces()
         self._held: Any = None
         self._last_dts = -1
-        self._muxed = self.added = self.given = 0
+        self._muxed = self.added = self.given = self.shown = 0
         try:
             self._open(first, tags)
         except (av.error.FFmpegError, IndexError) as error:
@@ -65,7 +66,8 @@ class Mp4:
         self.added += 1
         dts = max(self._ticks(packet.dts_ns), self._last_dts + 1)
         made = av.Packet(data)
-        made.dts, made.pts = dts, max(dts, self._ticks(packet.pts_ns))
+        self.shown = max(dts, self._ticks(packet.pts_ns))
+        made.dts, made.pts = dts, self.shown
         made.duration = max(1, packet.duration_ns * TICKS_PER_S // NS_PER_S)
         made.is_keyframe, made.time_base, made.stream = packet.is_key, _TIME_BASE, self._stream
         # Held until the next one tells how long it lasts: pictures come at any distance from each other.

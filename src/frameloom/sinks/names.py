@@ -16,18 +16,23 @@ from typing import NamedTuple
 from frameloom.model.clock import NS_PER_S
 
 SUFFIX = ".mp4"
+RESULTS_SUFFIX = ".results.jsonl"
 _MOMENT = re.compile(r"(\d{8}T\d{6})\.(\d{3})Z(?:-([1-9]\d{0,5}))?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LATEST_NS = 253_402_300_799 * NS_PER_S  # the end of the year 9999
 
 
 class Segment(NamedTuple):
-    """A file as its name tells it; in order of time when sorted. `utc_ms`: first picture, ms since 1970."""
+    """A file as its name tells it; in order of time when sorted. `utc_ms`: first picture, ms since 1970.
+
+    `results_bytes`: what stands beside it, see `results_of`.
+    """
 
     utc_ms: int
     number: int
     path: Path
     nbytes: int
+    results_bytes: int = 0
 
 
 def day_of(utc_ns: int) -> str:
@@ -60,9 +65,17 @@ def found_in(folder: Path, camera: str) -> Iterator[Segment]:
     """The segments of `camera` under `folder`, in no order. What cannot be read is passed over; links too."""
     for day in _entries(folder / camera):
         if _DAY.fullmatch(day.name) and day.is_dir(follow_symlinks=False):
-            for entry in _entries(Path(day.path)):
+            entries = _entries(Path(day.path))
+            beside = {entry.name: entry for entry in entries if entry.name.endswith(RESULTS_SUFFIX)}
+            for entry in entries:
                 if (segment := _segment(camera, entry)) is not None:
-                    yield segment
+                    results = beside.get(results_of(segment.path).name)
+                    yield segment._replace(results_bytes=_size_bytes(results)) if results else segment
+
+
+def results_of(segment: Path) -> Path:
+    """Where what processors saw during a segment stands, a JSON text in each line: beside it."""
+    return segment.with_name(segment.name.removesuffix(SUFFIX) + RESULTS_SUFFIX)
 
 
 def utc_text(utc_ns: int) -> str:
@@ -79,6 +92,12 @@ def _segment(camera: str, entry: os.DirEntry[str]) -> Segment | None:
         if entry.is_file(follow_symlinks=False):
             return Segment(*read, Path(entry.path), entry.stat(follow_symlinks=False).st_size)
     return None
+
+
+def _size_bytes(entry: os.DirEntry[str]) -> int:
+    with suppress(OSError):
+        return entry.stat(follow_symlinks=False).st_size
+    return 0
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

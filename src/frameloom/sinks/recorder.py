@@ -1,7 +1,7 @@
 """Records the packets of one camera in segments: where one begins and ends, and what happens when a disk does not obey.
 
-Reads no stream and knows no worker: it is given packets and a clock. How an MP4 is made is `mp4`'s business, what a
-file is `segment`'s, what is deleted `retention`'s.
+Reads no stream and knows no worker: it is given packets, results and a clock. How an MP4 is made is `mp4`'s business,
+what a file is `segment`'s, where a result stands `results`'s, what is deleted `retention`'s.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from frameloom.model.clock import NS_PER_S, Clock
-from frameloom.model.packet import Packet, PacketFormat
+from frameloom.model.packet import BEGINS, Packet, PacketFormat
+from frameloom.model.result import Result
 
 from .mp4 import CannotMux, Mp4
 from .names import utc_text
 from .repair import repair_newest
+from .results import FilmResults, Results
 from .retention import Retention
 from .segment import SegmentFile
 from .sizes import in_words, reserve_bytes, size_bytes
@@ -96,6 +99,8 @@ class Recorder:
         self.since_ns: int | None = None  # UTC of the first picture since `start`
         self._clock = clock
         self._retention = Retention(folder, camera, clock)
+        self.results = Results(clock)
+        self._beside = FilmResults()  # of the present segment
         self._mp4: Mp4 | None = None
         self._file: SegmentFile | None = None
         self._first_at_ns = 0
@@ -149,6 +154,15 @@ class Recorder:
         self.end_segment()
         self._last = None
 
+    def close(self) -> None:
+        """After `stop`: nothing is said any more of what was recorded, either."""
+        self.results.close()
+
+    def hear(self, result: Result) -> None:
+        """Write what was said of a picture beside it, if that is recorded. Raises nothing for a disk: see `trouble`."""
+        with self._results_on_disk():
+            self.results.hear(result)
+
     def take(self, packet: Packet) -> None:
         """Record one packet, if it is time to. Raises nothing for a disk: see `trouble`."""
         self._heard_ns = self._clock.monotonic_ns()
@@ -170,13 +184,14 @@ class Recorder:
             self._look_ahead()
         if self._mp4 is not None and now_ns - self._heard_ns > self._longest_silence_ns():
             self.lost_camera()
+        self.results.tick()
         if now_ns >= self._prune_ns:
             self.prune()
 
     def prune(self) -> None:
         """Delete what the limits do not allow to stay."""
         self._prune_ns = self._clock.monotonic_ns() + round(PRUNE_S * NS_PER_S)
-        growing = self._file.segment if self._file else None
+        growing = self._file.segment._replace(results_bytes=self._beside.nbytes) if self._file else None
         self._retention.prune(self.limits.keep_days, size_bytes(self.limits.keep_bytes), growing)
 
     def end_segment(self) -> None:
@@ -203,7 +218,8 @@ class Recorder:
         shortest_ns = _PAUSE_NS if packet.is_key else _GAP_NS
         is_gap = step_ns <= 0 or step_ns > max(shortest_ns, _USUAL_TIMES * self._step_ns)
         self._step_ns = max(0, step_ns)
-        return missed != 0 or is_gap or (packet.format is not last.format and packet.format != last.format)
+        is_other = packet.format is not last.format and packet.format != last.format
+        return missed != 0 or is_gap or is_other or bool(packet.metadata.get(BEGINS))
 
     def _longest_silence_ns(self) -> int:
         return max(round(SILENCE_S * NS_PER_S), _USUAL_TIMES * self._step_ns)
@@ -234,6 +250,17 @@ class Recorder:
         self._append(self._mp4.add(packet))
         self.counts.duration_ns += packet.dts_ns - self._reached_ns
         self._reached_ns = packet.dts_ns
+        with self._results_on_disk():
+            self.results.shows(self._beside, packet.pts_ns, packet.captured_ns, self._mp4.shown)
+
+    @contextmanager
+    def _results_on_disk(self) -> Iterator[None]:
+        """A disk that does not take results is in trouble, and takes no film either; what there is of that is kept."""
+        try:
+            yield
+        except OSError as error:
+            self.end_segment()
+            self._fail(error)
 
     def _is_full(self, packet: Packet) -> bool:
         is_open = self._mp4 is not None
@@ -248,6 +275,7 @@ class Recorder:
         self._first_at_ns, self._written = packet.captured_at_ns, 0
         self._began_ns, self._reached_ns = packet.pts_ns, packet.dts_ns
         self._look_ns = now_ns + round(LOOK_S * NS_PER_S)
+        self._beside = self.results.begin_film()
         if self.since_ns is None:
             self.since_ns = packet.captured_at_ns
         return mp4
@@ -266,6 +294,8 @@ class Recorder:
         self.counts.nbytes += len(data)
         self.counts.packets += self._mp4.given - self._written
         self._written = self._mp4.given
+        if not self._beside.has_begun:
+            self._beside.begin(self._file.path)
 
     def _look_around(self, now_ns: int) -> None:
         """Once a second: is the file still there, and room for more?"""
@@ -310,13 +340,14 @@ class Recorder:
             return
         self.counts.lost += mp4.added - self._written
         mp4.abandon()
-        if file is None:
+        if file is None or not (self._written and file.is_there):
+            self.results.discard_film(self._beside)
+            if file is not None:
+                file.discard()
             return
-        if not (self._written and file.is_there):
-            file.discard()
-            return
+        self.results.end_film(self._beside)
         self.counts.segments += 1
-        self._retention.add(file.segment)
+        self._retention.add(file.segment._replace(results_bytes=self._beside.nbytes))
         self._wait_for_disk()
         self._syncing = file.finish()
         self.prune()

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .names import found_in
+from .names import found_in, results_of
 from .segment import is_being_written
 
 _NEWEST = 3  # a clock may have been set meanwhile
+_LONGEST_LINE = 4 << 20
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ def repair_newest(folder: Path, camera: str) -> None:
         try:
             if cut_bytes := repair(segment.path):
                 log.warning("%s: %d bytes after the last whole fragment removed", segment.path, cut_bytes)
+            repair_results(segment.path)
         except OSError as error:
             log.warning("%s: cannot be repaired: %s", segment.path, error.strerror)
 
@@ -40,6 +43,22 @@ def repair(path: Path) -> int:
     if whole_bytes == 0:
         path.unlink()
     return size_bytes - whole_bytes
+
+
+def repair_results(film: Path) -> None:
+    """Cut what stands beside a film after its last whole line, or remove it if the film is gone."""
+    path = results_of(film)
+    with suppress(FileNotFoundError):
+        if not film.exists():
+            path.unlink()
+            return
+        with path.open("r+b") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            begin = max(0, size_bytes - _LONGEST_LINE)
+            file.seek(begin)
+            whole_bytes = begin + file.read().rfind(b"\n") + 1
+            if whole_bytes < size_bytes:
+                file.truncate(whole_bytes)
 
 
 def _whole_bytes(file: BinaryIO) -> int:

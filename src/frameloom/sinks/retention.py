@@ -13,7 +13,7 @@ from pathlib import Path
 
 from frameloom.model.clock import NS_PER_S, Clock
 
-from .names import Segment, found_in
+from .names import Segment, found_in, results_of
 from .segment import is_being_written
 
 LOOK_AGAIN_S = 3600.0
@@ -39,7 +39,7 @@ class Retention:
         """A segment has been finished."""
         if self._looked_ns is not None and segment not in self._segments:
             insort(self._segments, segment)
-            self._nbytes += segment.nbytes
+            self._nbytes += _all_bytes(segment)
 
     def prune(self, keep_days: float, keep_bytes: int, growing: Segment | None = None) -> int:
         """Delete what is older than `keep_days`, or the oldest beyond `keep_bytes`; 0: no limit. Returns how many.
@@ -56,20 +56,22 @@ class Retention:
 
     def _doomed(self, keep_days: float, keep_bytes: int, growing: Segment | None) -> Iterator[Segment]:
         oldest_ms = self._clock.utc_ns() // 1_000_000 - keep_days * _MS_PER_DAY
-        nbytes = self._nbytes + (growing.nbytes if growing else 0)
+        nbytes = self._nbytes + (_all_bytes(growing) if growing else 0)
         for segment in self._segments:
             is_old = bool(keep_days) and segment.utc_ms < oldest_ms
             is_too_much = bool(keep_bytes) and nbytes > keep_bytes
             if not (is_old or is_too_much):
                 return
             if growing is None or segment.path != growing.path:
-                nbytes -= segment.nbytes
+                nbytes -= _all_bytes(segment)
                 yield segment
 
     def _delete(self, segment: Segment) -> bool:
         """Whether the file was there and is gone."""
         if is_being_written(segment.path):
             return False
+        with suppress(OSError):  # before the film: without that, nobody would look for them
+            results_of(segment.path).unlink()
         try:
             segment.path.unlink()
         except FileNotFoundError:
@@ -86,7 +88,7 @@ class Retention:
 
     def _forget(self, segment: Segment) -> None:
         self._segments.remove(segment)
-        self._nbytes -= segment.nbytes
+        self._nbytes -= _all_bytes(segment)
 
     def _look(self) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -94,4 +96,8 @@ class Retention:
             return
         self._looked_ns = now_ns
         self._segments = sorted(found_in(self._folder, self._camera))
-        self._nbytes = sum(segment.nbytes for segment in self._segments)
+        self._nbytes = sum(map(_all_bytes, self._segments))
+
+
+def _all_bytes(segment: Segment) -> int:
+    return segment.nbytes + segment.results_bytes

@@ -78,7 +78,7 @@ class SegmentFile:
         fd, self._fd = self._fd, -1
         with suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_UN)
-        thread = threading.Thread(target=_sync, args=(fd, self.path), name="sync", daemon=True)
+        thread = threading.Thread(target=sync, args=(fd, self.path), name="sync", daemon=True)
         thread.start()
         return thread
 
@@ -108,7 +108,8 @@ def is_being_written(path: Path) -> bool:
     return False
 
 
-def _sync(fd: int, path: Path) -> None:
+def sync(fd: int, path: Path) -> None:
+    """Have a file and its name written to the disk, and close it; raises nothing."""
     try:
         _sync_both(fd, path)
     except OSError as error:

@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 _JPEG_BYTES = 4 << 20
 _LIVE_BYTES = 8 << 20  # half of it is kept for newcomers: a group of pictures at 16 Mbit/s
+_RECORDED_WIDTH, _RECORDED_QUALITY, _RECORDED_KBPS = 7680, 85, 16000
+
+
+def for_recording(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a view's parameters where what is encoded is recorded, too: all of the picture, and no worse."""
+    quality, kbps = values["quality"], values["max_kbps"]
+    return {
+        **values,
+        "max_width": _RECORDED_WIDTH,
+        "quality": max(quality, _RECORDED_QUALITY),
+        "max_kbps": max(kbps, _RECORDED_KBPS),
+    }
 
 
 class Output:
@@ -48,6 +60,11 @@ class Output:
     def wanted(self) -> bool:
         """True while somebody reads."""
         return self._packets.wanted
+
+    @property
+    def clients(self) -> list[str]:
+        """Who reads."""
+        return [reader.client for reader in self._packets.readers()]
 
     def show(self, frame: Frame, values: Mapping[str, Any]) -> bool:
         """Encode a frame by these values of the view's parameters, and publish it. True if that went well.
@@ -78,8 +95,7 @@ class Output:
 
     def described(self) -> dict[str, Any]:
         """For reports and diagrams: who reads, and how many pictures a second they get."""
-        readers = [reader.client for reader in self._packets.readers()]
-        return {"kind": "packets", "readers": readers, "fps": round(self._meter.fps(), 2)}
+        return {"kind": "packets", "readers": self.clients, "fps": round(self._meter.fps(), 2)}
 
     def close(self) -> None:
         self._let_go()

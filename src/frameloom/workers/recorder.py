@@ -1,4 +1,4 @@
-"""Hosts a recorder: the packets of one camera, as it sent them, go into files.
+"""Hosts a recorder: the packets of one camera, as it sent them, go into files, and what processors say of them beside.
 
 Where a segment begins and what happens when a disk does not obey is `frameloom.sinks.recorder`'s business.
 """
@@ -21,10 +21,13 @@ from frameloom.model.packet import Packet
 from frameloom.model.parameters import Number, declared, validate_all
 from frameloom.model.result import Result
 from frameloom.model.worker import State, WorkerReport, WorkerSpec
+from frameloom.sinks.events import LATE_S as EVENTS_LATE_S
 from frameloom.sinks.events import EventRecorder, Rolls
 from frameloom.sinks.recorder import Limits, Recorder
+from frameloom.sinks.results import LATE_S as RESULTS_LATE_S
 from frameloom.sinks.sizes import Size, SizeOrShare
 
+from .hearing import Hearing, without_names
 from .host import Host
 from .inbox import Inbox
 from .link import Link
@@ -37,13 +40,19 @@ _AGAIN_S = 1.0  # until a stream that has ended, or refused us, is joined again
 _LEASES = 64  # packets asked for ahead: the camera's worker must not wait for our disk
 
 COMMANDS = ("start", "stop")
+_NAMES = ("results",)
+_AS_SENT = ("h264", "hevc")  # what is recorded as it comes, even where something else could be made of it
+_GAP_NS = 2 * NS_PER_S  # in what is encoded for us: the camera was lost, and may be another one
+_USUAL_TIMES = 4
 
 
 class RecorderHost(Host):
     """Records one camera. It reads `spec.streams[0]`, a stream of packets.
 
     config: `camera`, its name; `folder`, absolute; `mode`: 'continuous', or 'command': between the commands `start`
-    and `stop`, or 'event': around the events of the processor `on`. Commands answer what `report().info` says.
+    and `stop`, or 'event': around the events of the processor `on`; `instead`, the stream that is recorded where that
+    has packets other than H.264 and H.265, or None. Commands answer what `report().info` says. Beside the parameters
+    that people set, the site says `results`: the names of the processors whose results are written.
     """
 
     segment_s = Number(
@@ -76,7 +85,8 @@ class RecorderHost(Host):
         link.work = "writing"
         self._parameters = declared(type(self))
         defaults = {name: parameter.default for name, parameter in self._parameters.items()}
-        self._values = defaults | validate_all(self._parameters, spec.params)
+        params, names = without_names(spec.params, *_NAMES)
+        self._values = defaults | validate_all(self._parameters, params)
         self._clock = clock or SystemClock()
         self._waking = select.epoll()
         self._waking.register(link.stop_fd, select.EPOLLIN)
@@ -90,10 +100,17 @@ class RecorderHost(Host):
         self._events = (
             EventRecorder(self._recorder, self._rolls()) if spec.config["mode"] == "event" else None
         )
+        self._beside = Beside(
+            names.get("results", ()), self._recorder, Hearing(spec.site, spec.name, self._clock)
+        )
+        self._beside.reach_s = self._reach_s()
+        self._waking.register(self._beside.fileno(), select.EPOLLIN)
         self._results: Subscription | None = None
         self._results_joins = 0
         self._ask_results_ns = 0
         self._packets: Subscription | None = None
+        self._stream = spec.streams[0]
+        self._last_pts_ns = self._step_ns = 0
         self._joins = 0
         self._detail = ""
         self._heard_ns = self._clock.monotonic_ns()
@@ -108,14 +125,18 @@ class RecorderHost(Host):
             self._hear()
             with self.link.busy():
                 self._recorder.tick(on_standby=self._events is not None)
-            if self._recorder.recording or self._events is not None:
+                self._beside.hear(self._reads)
+            if self._reads:
                 self._record_next()
             else:
-                self._inbox.wait(_PRUNE_S)
+                self._inbox.wait(_TICK_S if self._recorder.results.is_open else _PRUNE_S)
         with self.link.busy():
+            self._beside.hear(self._reads)
             self._recorder.stop()
+            self._recorder.close()
         self._stop_reading()
         self._stop_hearing()
+        self._beside.close()
         self._inbox.close()
         self._orders.close()
         self._waking.close()
@@ -179,6 +200,7 @@ class RecorderHost(Host):
             "lost": counts.lost,
             "gaps": counts.gaps,
             "deleted": recorder.deleted,
+            "results": recorder.results.written,
             **({"on": self.spec.config["on"], "events": self._events.events} if self._events else {}),
         }
 
@@ -188,7 +210,16 @@ class RecorderHost(Host):
     def _rolls(self) -> Rolls:
         return Rolls(self._values["pre_roll_s"], self._values["post_roll_s"])
 
+    def _reach_s(self) -> float:
+        """How long a result may have to wait for its picture to be recorded."""
+        before_s = self._values["pre_roll_s"] + EVENTS_LATE_S if self.spec.config["mode"] == "event" else 0.0
+        return RESULTS_LATE_S + float(before_s)
+
     # --- the main thread ---
+
+    @property
+    def _reads(self) -> bool:
+        return self._recorder.recording or self._events is not None
 
     def _hear(self) -> None:
         """Take what was changed or commanded."""
@@ -197,14 +228,17 @@ class RecorderHost(Host):
             self.link.wake()
 
     def _change(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        taken = validate_all(self._parameters, values)
+        given, names = without_names(values, *_NAMES)
+        taken = validate_all(self._parameters, given)
         self._values = {**self._values, **taken}
+        self._beside.follow(names.get("results", self._beside.processors))
+        self._beside.reach_s = self._reach_s()
         self._recorder.limits = self._limits()
         if self._events is not None:
             self._events.rolls = self._rolls()
         with self.link.busy():
             self._recorder.prune()
-        return taken
+        return {**taken, **{key: list(value) for key, value in names.items()}}
 
     def _switch(self, order: Mapping[str, Any]) -> dict[str, Any]:
         with self.link.busy():
@@ -230,17 +264,49 @@ class RecorderHost(Host):
         if isinstance(packet, Packet):
             self._take(packet, self._packets)
         elif self._clock.monotonic_ns() - self._heard_ns >= _WAITING_NS:
-            self._tell(f"waiting for packets of {self.spec.streams[0]!r}")
+            self._tell(f"waiting for packets of {self._stream!r}{self._why_instead()}")
 
     def _joined(self) -> Subscription:
-        self._joins = 0
+        self._joins = self._last_pts_ns = 0
         self._heard_ns = self._clock.monotonic_ns()
         return Subscription(
-            self.spec.streams[0], site=self.spec.site, policy="every", leases=_LEASES, client=self.spec.name
+            self._stream, site=self.spec.site, policy="every", leases=_LEASES, client=self.spec.name
         )
+
+    def _why_instead(self) -> str:
+        if self._stream == self.spec.streams[0]:
+            return ""
+        camera = self.spec.config["camera"]
+        return f": camera {camera!r} sends neither H.264 nor H.265, and its view, which encodes it, gives nothing"
+
+    def _goes_elsewhere(self, packet: Packet) -> bool:
+        """Whether this packet is not for us, because another stream is to be recorded from here on."""
+        own, instead = self.spec.streams[0], self.spec.config.get("instead")
+        if instead is None:
+            return False
+        if self._stream == own:
+            wanted = own if packet.format.codec in _AS_SENT else instead
+        else:
+            wanted = instead if self._follows(packet) else own
+        is_other, self._stream = wanted != self._stream, wanted
+        return is_other
+
+    def _follows(self, packet: Packet) -> bool:
+        """Whether the camera is certainly still the same; else it is asked again what it sends."""
+        last_ns, self._last_pts_ns = self._last_pts_ns, packet.pts_ns
+        step_ns, longest_ns = packet.pts_ns - last_ns, max(_GAP_NS, _USUAL_TIMES * self._step_ns)
+        if not last_ns:
+            return True
+        self._step_ns = max(0, step_ns)
+        return 0 < step_ns < longest_ns
 
     def _take(self, packet: Packet, packets: Subscription) -> None:
         self._heard_ns = self._clock.monotonic_ns()
+        if self._goes_elsewhere(packet):
+            with self.link.busy():
+                self._sink.lost_camera()
+            self._stop_reading()
+            return
         was = self._recorder.trouble, self._recorder.file
         with self.link.busy():
             if packets.stats.joins != self._joins:  # the camera's worker is another one
@@ -333,3 +399,38 @@ class RecorderHost(Host):
 
     def _note(self) -> Path:
         return site_dir(self.spec.site) / f"{self.spec.name}.recording"
+
+
+class Beside:
+    """What processors say, on its way to the recording. For the main thread.
+
+    reach_s  see `frameloom.sinks.results.Results`
+    """
+
+    def __init__(self, processors: tuple[str, ...], recorder: Recorder, hearing: Hearing) -> None:
+        self.processors = processors
+        self.reach_s = RESULTS_LATE_S
+        self._recorder = recorder
+        self._hearing = hearing
+        self._camera = recorder.camera
+
+    def fileno(self) -> int:
+        """Readable when they have said something."""
+        return self._hearing.fileno()
+
+    def follow(self, processors: tuple[str, ...]) -> None:
+        """These from now on."""
+        self.processors = processors
+
+    def hear(self, is_reading: bool) -> None:
+        """Take what has been said by now, while pictures are read, and for a while after the last one."""
+        results = self._recorder.results
+        results.reach_s = self.reach_s
+        self._hearing.follow(self.processors if is_reading or results.is_open else ())
+        for result in self._hearing.take():
+            if result.source == self._camera:
+                self._recorder.hear(result)
+
+    def close(self) -> None:
+        """Hear nobody."""
+        self._hearing.close()
