@@ -1,0 +1,1 @@
+"""Steps from one form of the index's tables to the next (Alembic)."""
