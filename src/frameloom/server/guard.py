@@ -1,32 +1,40 @@
-"""Keeps other web pages out of a server that has no login.
+"""Keeps other web pages out. Who calls, and whether he may, is asked after that (`frameloom.server.auth`).
 
 Any page in the user's browser can send requests to 127.0.0.1. Two checks stop it: the Host header must name this
 machine (else a foreign name was pointed here: DNS rebinding), and what changes something, and every WebSocket, must
-come from our own page (Origin) or from no page at all (curl, scripts).
+come from our own page (Origin) or from no page at all (curl, scripts). A third one is for servers that trust everybody
+who reaches them, since only this machine can: what came through a proxy came from elsewhere.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from frameloom.site.exposure import is_loopback
+
 from .errors import problem
 
+__all__ = ["Guard", "Hosts", "is_loopback"]
+
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_BY_PROXIES = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 
 class Hosts:
     """The names by which this server may be called, given the address on which it listens.
 
     A name can be pointed anywhere by whoever owns it; an IP address cannot. On loopback only loopback is allowed.
+    `names` are those of a certificate: an authority has seen that they are ours. '*.home.lan' allows one step more.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, names: Iterable[str] = ()) -> None:
         self.is_loopback = is_loopback(address)
-        self._names = {"localhost", address.lower()}
+        self._names = {"localhost", address.lower(), *(name.lower() for name in names)}
         if not self.is_loopback:
             own = socket.gethostname().lower()
             self._names |= {own, f"{own}.local", socket.getfqdn().lower()}
@@ -34,7 +42,7 @@ class Hosts:
     def allow(self, host: str) -> bool:
         """Whether `host`, as in a Host header, may be served."""
         name = _name(host)
-        if name in self._names:
+        if name in self._names or f"*.{name.partition('.')[2]}" in self._names:
             return True
         return is_loopback(name) or (not self.is_loopback and _is_address(name))
 
@@ -44,11 +52,15 @@ class Hosts:
 
 
 class Guard:
-    """ASGI middleware that answers 403 to what may not come in."""
+    """ASGI middleware that answers 403 to what may not come in.
 
-    def __init__(self, app: ASGIApp, *, hosts: Hosts) -> None:
+    trusting  everybody who gets here may do everything, because nobody was expected from another machine
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Hosts, trusting: bool = False) -> None:
         self._app = app
         self._hosts = hosts
+        self._trusting = trusting
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and (refusal := self._refusal(scope)):
@@ -64,17 +76,9 @@ class Guard:
         changes = scope["type"] == "websocket" or scope["method"] not in _READING
         if changes and any(_place(origin) != host.lower() for origin in origins):
             return f"Origin: read {', '.join(origins)[:100]!r}, allowed: this server's own page"
+        if self._trusting and any(name in _BY_PROXIES for name, _ in scope["headers"]):
+            return "this came through a proxy, and nobody has to log in here: set server.login in site.yaml"
         return ""
-
-
-def is_loopback(host: str) -> bool:
-    """True if only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _values(scope: Scope, name: bytes) -> list[str]:
