@@ -15,8 +15,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,16 @@ from websockets.asyncio.client import connect
 from frameloom.control.client import SiteNotRunning, call
 from frameloom.testing.films import encode
 
-from . import report
+from . import report, whep
 from .camera import NoisyCamera
 from .report import Goal, Part
 from .teams import scratch
 
 FPS = 30
 SITE = "live-bench"
-_AIMS_MS = {"webcodecs": 100.0, "mse": 150.0, "jpeg": 120.0}
-_NAMES = {"webcodecs": "WebCodecs", "mse": "Media Source Extensions", "jpeg": "JPEG"}
+_AIMS_MS = {"webcodecs": 100.0, "webrtc": 100.0, "mse": 150.0, "jpeg": 120.0}
+_NAMES = {"webcodecs": "WebCodecs", "webrtc": "WebRTC", "mse": "Media Source Extensions", "jpeg": "JPEG"}
+_WEBRTC = "RTP (WebRTC)"
 _FORMS = {
     "access units (WebCodecs)": "video.ws?form=units",
     "fragments (MSE)": "video.ws?form=mse",
@@ -41,6 +43,7 @@ _FORMS = {
 }
 _AIM_PERCENT = 2.0
 _PATIENCE_S = 60.0
+Look = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
 _OBSERVE = """([name, seconds]) => new Promise((done) => {
   const canvas = document.querySelector(`[data-name=${name}] canvas`), found = [];
   const observer = new MutationObserver(() => found.push(Number(canvas.dataset.ageMs)));
@@ -78,6 +81,7 @@ def run(quick: bool) -> Part:
         )
         ages = _ages(url, plan, part)
         costs = {form: _costs(url, path, plan) for form, path in _FORMS.items()}
+        costs[_WEBRTC] = _costs_by_webrtc(url, plan)
     _tell_costs(part, costs, plan)
     if not quick:
         part.goals = [*_age_goals(ages), *_cost_goals(costs)]
@@ -119,15 +123,15 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-def _server_pid() -> int:
+def _pid_of(worker: str) -> int:
     deadline_s = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline_s:
         with contextlib.suppress(SiteNotRunning):
-            pid = call(SITE, "status")["workers"]["server"]["pid"]
+            pid = call(SITE, "status")["workers"][worker]["pid"]
             if pid:
                 return int(pid)
         time.sleep(0.05)
-    raise TimeoutError("the site has no server")
+    raise TimeoutError(f"the site has no {worker}")
 
 
 # --- age -----------------------------------------------------------------------------------------------------------
@@ -193,15 +197,23 @@ def _costs(url: str, path: str, plan: Plan) -> list[float]:
     """CPU of the server's process in percent of a core, for each number of viewers."""
     print(f"live: viewers of {path}", file=sys.stderr, flush=True)
     address = f"{url.replace('http', 'ws', 1).rstrip('/')}/streams/door/{path}"
-    return [asyncio.run(_cost(address, number, plan.cost_s)) for number in plan.viewers]
+    look = partial(_view, address)
+    return [asyncio.run(_cost("server", look, number, plan.cost_s)) for number in plan.viewers]
 
 
-async def _cost(address: str, viewers: int, duration_s: float) -> float:
-    pid = _server_pid()
+def _costs_by_webrtc(url: str, plan: Plan) -> list[float]:
+    """The same of the worker that sends them."""
+    print("live: viewers by WebRTC", file=sys.stderr, flush=True)
+    look = partial(_view_by_webrtc, f"{url.rstrip('/')}/streams/door/whep")
+    return [asyncio.run(_cost("webrtc", look, number, plan.cost_s)) for number in plan.viewers]
+
+
+async def _cost(worker: str, look: Look, viewers: int, duration_s: float) -> float:
     started = [asyncio.Event() for _ in range(viewers)]
-    tasks = [asyncio.create_task(_view(address, event)) for event in started]
+    tasks = [asyncio.create_task(look(event)) for event in started]
     for event in started:
         await asyncio.wait_for(event.wait(), _PATIENCE_S)
+    pid = _pid_of(worker)
     before_ns, began_ns = _cpu_ns(pid), time.monotonic_ns()
     await asyncio.sleep(duration_s)
     percent = 100 * (_cpu_ns(pid) - before_ns) / (time.monotonic_ns() - began_ns)
@@ -209,6 +221,11 @@ async def _cost(address: str, viewers: int, duration_s: float) -> float:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     return percent
+
+
+async def _view_by_webrtc(url: str, started: asyncio.Event) -> None:
+    """Takes every packet of a picture, and decodes none."""
+    await whep.look(url, pictures=FPS // 2, started=started)
 
 
 async def _view(address: str, started: asyncio.Event) -> None:
@@ -231,7 +248,8 @@ def _slope(costs: list[float], viewers: tuple[int, ...]) -> float:
 
 def _tell_costs(part: Part, costs: dict[str, list[float]], plan: Plan) -> None:
     part.say(
-        "CPU of the server's process in percent of a core, by number of viewers; and for one more (least squares)."
+        "CPU in percent of a core, by number of viewers, and for one more (least squares): of the server, for "
+        "WebRTC of its worker."
     )
     rows = [
         (form, *(f"{each:.1f}" for each in found), f"{_slope(found, plan.viewers):.2f}")

@@ -19,8 +19,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from frameloom.bus.publisher import PacketPublisher
 from frameloom.model.packet import Packet, PacketFormat
 from frameloom.server import video
-from frameloom.server.avc import AvcStream, NotPlayable
 from frameloom.testing.films import counter, encode, read_counter
+from frameloom.workers.avc import AvcStream, NotPlayable
 
 from .bench import HALL, PATIENCE_S, SITE, Bench, Processor, processor, until
 

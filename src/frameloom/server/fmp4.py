@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from .avc import AvcConfig
+from frameloom.workers.avc import AvcConfig
 
 TIMESCALE = 1_000_000
 """Ticks per second: media time in microseconds, as browsers count it."""

@@ -1,6 +1,6 @@
 """Live H.264 for viewers, as the camera sent it: one subscription per camera, however many look.
 
-Each access unit is made fit for browsers once (`frameloom.server.avc`), and wrapped for Media Source Extensions once,
+Each access unit is made fit for browsers once (`frameloom.workers.avc`), and wrapped for Media Source Extensions once,
 if anybody wants it so; nothing is read when nobody looks. A newcomer begins at the newest key frame and is there at
 once. Who is slow goes on at a key frame, and what he missed is counted. How a viewer is reached belongs to
 `frameloom.server.viewers`.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import struct
 import time
 from collections import deque
@@ -18,23 +17,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from frameloom.bus.subscriber import Subscription
 from frameloom.model.clock import NS_PER_S
-from frameloom.model.errors import CommandError, FrameloomError
-from frameloom.model.names import live_of, packets_of
-from frameloom.model.packet import Packet, PacketFormat
+from frameloom.model.errors import CommandError
+from frameloom.model.packet import Packet
+from frameloom.workers.avc import AvcConfig
+from frameloom.workers.playable import PlayableStream
 
-from .avc import AvcConfig, AvcStream, NotPlayable
 from .fmp4 import fragment, init_segment
 from .news import News
 
-log = logging.getLogger(__name__)
-
-_AGAIN_S = 1.0
 _KEPT_BYTES = 16 << 20
 _LATE_NS = NS_PER_S // 2  # so far behind, a viewer goes on at a newer key frame if there is one
 _HEAD = struct.Struct("<I")
-_FIRST_GAP_NS = 40_000_000
 _OLD_NS = 10 * NS_PER_S
 
 
@@ -52,6 +46,11 @@ class Unit:
     def message(self) -> bytes:
         """For a decoder: uint32 length of a JSON text, the text, the unit. The same for all viewers."""
         return _framed(self._head, self.data)
+
+    @cached_property
+    def times(self) -> bytes:
+        """The same without the unit, for who gets that in another way."""
+        return _framed(self._head, b"")
 
     @cached_property
     def fragment(self) -> bytes:
@@ -92,19 +91,15 @@ class VideoFeed:
         self.viewers = 0
         self.missed = 0
         self.ended: CommandError | None = None
-        self._site = site
         self._news = News()
         self._units: deque[Unit] = deque()
         self._kept_bytes = 0
-        self._stream: AvcStream | None = None
-        self._last: Packet | None = None
-        self._needs_key = True
-        self._gap_ns = _FIRST_GAP_NS
+        self._packets = PlayableStream(camera, site, self._take, client="server")
         self._task: asyncio.Task[None] | None = None
 
     def start(self, processors: Iterable[str]) -> None:
         """Begin to read; what processors say of it is not read here."""
-        self._task = asyncio.create_task(self._keep_going())
+        self._task = asyncio.create_task(self._packets.read())
 
     def follow(self, processors: Iterable[str]) -> None:
         """Nothing changes for the video."""
@@ -145,58 +140,9 @@ class VideoFeed:
 
     # --- reading -------------------------------------------------------------------------------------------------
 
-    async def _keep_going(self) -> None:
-        """A stream that refuses us is tried again; viewers wait."""
-        said, stream = "", packets_of(self.stream)
-        while True:
-            try:
-                await self._read(stream)
-            except NotPlayable as why:
-                if stream != live_of(self.stream):
-                    log.info("camera %s: %s; it is encoded once for all viewers", self.stream, why)
-                    stream = live_of(self.stream)
-                    continue
-                log.error("stream %s: %s", stream, why)
-            except (FrameloomError, OSError) as error:
-                if said != (said := str(error)):
-                    log.warning("stream %s: %s", stream, error)
-            except Exception:  # our bug, or a camera's nonsense: viewers shall not wait for ever
-                log.exception("stream %s: a packet could not be read", stream)
-                self._stream = None
-            await asyncio.sleep(_AGAIN_S)
-
-    async def _read(self, stream: str) -> None:
-        with Subscription(stream, site=self._site, policy="every", leases=32, client="server") as packets:
-            async for packet in packets:
-                self._take(packet)
-
-    def _take(self, packet: Packet) -> None:
-        if self._stream is None or packet.format is not self._stream.format:
-            self._begin(packet.format)
-        assert self._stream
-        if self._last is not None and packet.dts_ns < self._last.dts_ns:
-            self._stream = AvcStream(packet.format)  # the camera's time begins anew, and so does every player
-        if self._last is None or packet.seq != self._last.seq + 1:
-            self._needs_key = True
-        self._measure(packet)
-        data = self._stream.unit(bytes(packet.data))
-        if self._stream.config is None or (self._needs_key and not packet.is_key) or not data:
-            return
-        self._needs_key = False
-        self._keep(Unit(self._number() + 1, packet, data, self._stream.config, 2 * self._gap_ns))
-
-    def _begin(self, format: PacketFormat) -> None:
-        if self._stream is None or format != self._stream.format:
-            self._stream = AvcStream(format)
-            self._needs_key = True
-        else:
-            self._stream.format = format
-
-    def _measure(self, packet: Packet) -> None:
-        """How far apart pictures are. Told doubled as their duration: a player takes a longer gap for a break."""
-        if self._last is not None and 0 < (gap_ns := packet.dts_ns - self._last.dts_ns) < NS_PER_S * 10:
-            self._gap_ns = gap_ns
-        self._last = packet
+    def _take(self, packet: Packet, data: bytes, config: AvcConfig) -> None:
+        """Its duration is told doubled: a player takes a longer gap for a break."""
+        self._keep(Unit(self._number() + 1, packet, data, config, 2 * self._packets.gap_ns))
 
     def _number(self) -> int:
         return self._units[-1].number if self._units else 0

@@ -10,14 +10,15 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 from fastapi import Response, WebSocket, WebSocketDisconnect
 from starlette.types import Receive, Scope, Send
 
 from frameloom.model.errors import CommandError
+from frameloom.workers.avc import AvcConfig
 
-from .avc import AvcConfig
 from .hub import Hub
 from .live import Feed, Picture
 from .news import News, first_of
@@ -34,6 +35,13 @@ RESTARTING = 1012
 MOST_UNDER_WAY = 64
 _LAST_WORD_S = 0.2
 _LONGEST_REASON_BYTES = 123
+
+Form = Literal["units", "mse", "times"]
+_MESSAGES: dict[Form, Callable[[Unit], bytes]] = {
+    "units": lambda unit: unit.message,
+    "mse": lambda unit: unit.fragment,
+    "times": lambda unit: unit.times,
+}
 
 
 class SocketViewer:
@@ -126,25 +134,27 @@ async def say_goodbye(socket: WebSocket, why: CommandError) -> None:
 
 
 class VideoViewer(SocketViewer):
-    """Sends a camera's video to a WebSocket: what a decoder must know as text, then units, or fragments for MSE."""
+    """Sends a camera's video to a WebSocket: what a decoder must know as text, then units, or fragments for MSE,
+    or only their times.
+    """
 
     def __init__(
-        self, socket: WebSocket, feed: VideoFeed, window: int, patience_s: float, *, fragments: bool
+        self, socket: WebSocket, feed: VideoFeed, window: int, patience_s: float, form: Form
     ) -> None:
         super().__init__(socket, feed, window, patience_s)
-        self._fragments = fragments
+        self._form = form
         self._config: AvcConfig | None = None
 
     async def _say(self, item: Picture | Unit) -> None:
         assert isinstance(item, Unit)
         await self._tell(item.config)
-        await self._socket.send_bytes(item.fragment if self._fragments else item.message)
+        await self._socket.send_bytes(_MESSAGES[self._form](item))
 
     async def _tell(self, config: AvcConfig) -> None:
         if config is not self._config:
             self._config = config
             await self._socket.send_text(describe(config))
-            if self._fragments:
+            if self._form == "mse":
                 await self._socket.send_bytes(init_message(config))
 
 

@@ -13,14 +13,15 @@ const MOST_HEADS = 512;
 const WAIT_MS = 100; // a picture waits so long for what processors see on it
 const [NEAR_S, TARGET_S, LATE_S, LOST_S, KEPT_S] = [0.04, 0.08, 0.3, 1, 8]; // behind the newest picture, by MSE
 
-interface Config {
+export interface Config {
   codec: string;
   width: number;
   height: number;
   description: string;
 }
 
-interface Head {
+/** What is said of a unit, before its data. */
+export interface Head {
   number: number;
   key: boolean;
   pts_ns: number;
@@ -31,7 +32,10 @@ interface Head {
 const bytesOf = (hex: string): Uint8Array<ArrayBuffer> =>
   Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 
-abstract class VideoPlayer implements Player {
+/** A picture that is ready to be shown. */
+type Ready = CanvasImageSource & { close(): void };
+
+export abstract class VideoPlayer implements Player {
   abstract readonly delivery: string;
   readonly surface = "canvas";
   protected annotations = new Annotations();
@@ -41,10 +45,12 @@ abstract class VideoPlayer implements Player {
   private results: Following | null = null;
   private last_number = 0;
   private missed = 0;
-  private readonly path: string;
+  protected readonly path: string;
   private readonly form: string;
+  private held: Held[] = []; // until what was seen on them is known
+  private timer = 0;
 
-  constructor(stream: string, form: "units" | "mse") {
+  constructor(stream: string, form: "units" | "mse" | "times") {
     this.path = `/streams/${encodeURIComponent(stream)}`;
     this.form = form;
   }
@@ -78,8 +84,41 @@ abstract class VideoPlayer implements Player {
   protected abstract begin(config: Config): void;
   protected abstract unit(head: Head, data: Uint8Array<ArrayBuffer>): void;
   protected abstract reset(): void;
-  /** A result has come. */
-  protected heard(): void {}
+
+  /** Show a picture as soon as what was seen on it is known, or it has waited long enough. It is closed then. */
+  protected hold(picture: Ready, width: number, height: number, head: Head): void {
+    this.held.push({ picture, width, height, head, until_ms: performance.now() + WAIT_MS });
+    this.heard();
+  }
+
+  /** Whether all that belongs to it is known, so that it may be shown at once. */
+  protected isReady({ pts_ns }: Head): boolean {
+    return !this.held.length && this.annotations.isReady(pts_ns);
+  }
+
+  /** Forget what has not been shown. */
+  protected release(): void {
+    clearTimeout(this.timer);
+    this.held.forEach(({ picture }) => picture.close());
+    this.held = [];
+  }
+
+  /** Shows what need not wait any longer. */
+  private heard(): void {
+    clearTimeout(this.timer);
+    for (let next = this.held[0]; next; next = this.held[0]) {
+      const { picture, width, height, head, until_ms } = next;
+      const left_ms = until_ms - performance.now();
+      if (left_ms > 0 && !this.annotations.isReady(head.pts_ns)) {
+        this.timer = window.setTimeout(() => this.heard(), left_ms);
+        return;
+      }
+      this.held.shift();
+      this.show(picture, width, height, head);
+      picture.close();
+      this.acknowledge(head.number);
+    }
+  }
 
   protected show(picture: CanvasImageSource, width: number, height: number, head: Head): void {
     if (!this.canvas || !this.events) return;
@@ -93,6 +132,14 @@ abstract class VideoPlayer implements Player {
 
   protected acknowledge(number: number): void {
     this.video?.send(String(number));
+  }
+
+  /** What is drawn on the canvas; itself it is not seen, but a browser plays only what is on the page. */
+  protected hiddenVideo(): HTMLVideoElement {
+    const element = Object.assign(document.createElement("video"), { muted: true, playsInline: true, ariaHidden: "true" });
+    Object.assign(element.style, { position: "absolute", inset: "0", width: "100%", height: "100%", opacity: "0", zIndex: "-1", pointerEvents: "none" });
+    this.canvas?.parentElement?.append(element);
+    return element;
   }
 
   protected giveUp(why: string): void {
@@ -118,8 +165,10 @@ abstract class VideoPlayer implements Player {
   }
 }
 
-interface Decoded {
-  frame: VideoFrame;
+interface Held {
+  picture: Ready;
+  width: number;
+  height: number;
   head: Head;
   until_ms: number;
 }
@@ -131,8 +180,6 @@ export class WebCodecsPlayer extends VideoPlayer {
   private decoder: VideoDecoder | null = null;
   private needs_key = true;
   private heads = new Map<number, Head>(); // by media time in us, of units that are being decoded
-  private waiting: Decoded[] = []; // until what was seen on them is known
-  private timer = 0;
 
   constructor(stream: string) {
     super(stream, "units");
@@ -178,31 +225,11 @@ export class WebCodecsPlayer extends VideoPlayer {
       this.acknowledge(head.number);
       return frame.close();
     }
-    this.waiting.push({ frame, head, until_ms: performance.now() + WAIT_MS });
-    this.heard();
-  }
-
-  /** Shows what need not wait any longer. */
-  protected override heard(): void {
-    clearTimeout(this.timer);
-    for (let next = this.waiting[0]; next; next = this.waiting[0]) {
-      const { frame, head, until_ms } = next;
-      const left_ms = until_ms - performance.now();
-      if (left_ms > 0 && !this.annotations.isReady(head.pts_ns)) {
-        this.timer = window.setTimeout(() => this.heard(), left_ms);
-        return;
-      }
-      this.waiting.shift();
-      this.show(frame, frame.displayWidth, frame.displayHeight, head);
-      frame.close();
-      this.acknowledge(head.number);
-    }
+    this.hold(frame, frame.displayWidth, frame.displayHeight, head);
   }
 
   protected override reset(): void {
-    clearTimeout(this.timer);
-    this.waiting.forEach(({ frame }) => frame.close());
-    this.waiting = [];
+    this.release();
     this.heads.clear();
     if (this.decoder && this.decoder.state !== "closed") this.decoder.close();
     this.decoder = null;
@@ -235,11 +262,8 @@ export class MsePlayer extends VideoPlayer {
     source.onsourceopen = () => this.source === source && this.open(source, type);
   }
 
-  /** It is drawn on the canvas; itself it is not seen, but a browser plays only what is on the page. */
   private newElement(source: MediaSource): HTMLVideoElement {
-    const element = Object.assign(document.createElement("video"), { muted: true, playsInline: true, ariaHidden: "true" });
-    Object.assign(element.style, { position: "absolute", inset: "0", width: "100%", height: "100%", opacity: "0", zIndex: "-1", pointerEvents: "none" });
-    this.canvas?.parentElement?.append(element);
+    const element = this.hiddenVideo();
     element.src = URL.createObjectURL(source);
     element.onerror = () => this.element === element && this.giveUp(element.error?.message ?? "the picture cannot be played");
     const next = (_: number, { mediaTime }: { mediaTime: number }): void => {

@@ -6,6 +6,7 @@ import type { Player, PlayerEvents, PlayerFactory, Shown } from "./player";
 import { waysHere } from "./ways";
 
 const FIGURES_EVERY_MS = 500;
+const AGAIN_MS = 5000;
 const MOST_LATENCY_MS = 60_000; // more than that is another clock
 const IS_SAME_MACHINE = /^(localhost|127\..*|\[::1\])$/.test(location.hostname);
 
@@ -26,6 +27,7 @@ export class Watching implements PlayerEvents {
   private readonly ways: PlayerFactory[];
   private is_on = false;
   private pictures = 0;
+  private retry: ReturnType<typeof setTimeout> | undefined;
   private picture: HTMLCanvasElement | null = null;
   private overlay: HTMLCanvasElement | null = null;
   private newest: Shown | null = null;
@@ -72,7 +74,7 @@ export class Watching implements PlayerEvents {
 
   onUnfit(why: string): void {
     console.info(`${this.stream}: ${this.player.delivery} does not work here: ${why}`);
-    if (this.ways.length === 1) return this.tell();
+    if (this.ways.length === 1) return this.tryLater();
     this.ways.shift();
     this.player = this.ways[0]!(this.stream);
     if (this.is_on && this.picture) this.player.attach(this.picture, this);
@@ -80,6 +82,12 @@ export class Watching implements PlayerEvents {
 
   redraw(): void {
     if (this.overlay) drawResults(this.overlay, this.results, this.layers);
+  }
+
+  /** There is no other way; this one may work then. */
+  private tryLater(): void {
+    this.tell();
+    this.retry = setTimeout(() => this.picture && this.player.attach(this.picture, this), AGAIN_MS);
   }
 
   private begin(picture: HTMLCanvasElement): void {
@@ -90,6 +98,7 @@ export class Watching implements PlayerEvents {
 
   private end(): void {
     this.is_on = false;
+    clearTimeout(this.retry);
     this.player.detach();
   }
 

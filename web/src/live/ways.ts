@@ -3,6 +3,7 @@
 import { JpegPlayer } from "./jpeg";
 import type { PlayerFactory } from "./player";
 import { MsePlayer, WebCodecsPlayer } from "./video";
+import { WebRtcPlayer } from "./webrtc";
 
 interface Way {
   name: string;
@@ -12,6 +13,7 @@ interface Way {
 
 const WAYS: Way[] = [
   { name: "webcodecs", works: WebCodecsPlayer.works, make: (stream) => new WebCodecsPlayer(stream) },
+  { name: "webrtc", works: WebRtcPlayer.works, make: (stream) => new WebRtcPlayer(stream) },
   { name: "mse", works: MsePlayer.works, make: (stream) => new MsePlayer(stream) },
   { name: "jpeg", works: () => true, make: (stream) => new JpegPlayer(stream) },
 ];
