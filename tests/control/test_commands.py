@@ -21,6 +21,14 @@ GOOD: list[dict[str, Any]] = [
     {"command": "tell", "name": "hall", "tell": "snapshot"},
     {"command": "logs", "name": "hall", "lines": 500, "after": 7},
     {"command": "reload"},
+    {"command": "settings"},
+    {"command": "preview", "text": "site: x"},
+    {"command": "save", "text": "", "version": "1a"},
+    {"command": "source", "name": "hall", "settings": {"url": "***"}},
+    {"command": "add-camera", "name": "hall", "settings": {"url": "rtsp://h/x"}},
+    {"command": "change-camera", "name": "hall", "settings": {"loop": None}},
+    {"command": "remove-camera", "name": "hall", "dry_run": True},
+    {"command": "add-recorder", "name": "hall"},
     {"command": "shutdown"},
 ]
 
@@ -53,6 +61,8 @@ def test_the_list_of_names_is_complete() -> None:
         ({"command": "start", "names": "hall"}, "invalid", "names: .*list.*read 'hall'"),
         ({"command": "logs", "name": "a", "lines": 1001}, "invalid", "lines: .*1000"),
         ({"command": "ping", "id": "x" * 65}, "invalid", "id"),
+        ({"command": "save", "text": 1, "version": "1"}, "invalid", "save: text: .*string$"),
+        ({"command": "add-camera", "name": "a", "settings": ["pw"]}, "invalid", "dictionary$"),
     ],
 )
 def test_what_is_wrong_is_told_with_what_was_read(message: dict[str, Any], code: str, says: str) -> None:

@@ -132,8 +132,8 @@ def test_a_file_is_loaded_and_remembers_its_folder(tmp_path: Path, monkeypatch: 
 WRONG = [
     ("site: Demo", "site.yaml:1: site: read 'Demo', allowed: 1 to 48 of a-z, 0-9, '-' and '_', beginning with a "
      "letter or digit"),
-    ("servr: {}", "site.yaml:1: servr: unknown key, did you mean 'server'? allowed: site, server, cameras, processors, "
-     "sinks, limits"),
+    ("servr: {}", "site.yaml:1: servr: unknown key, did you mean 'server'? allowed: site, server, rtsp, cameras, "
+     "processors, sinks, limits, database"),
     ("server: {port: http}", "site.yaml:1: server.port: read 'http', allowed: a whole number from 0 to 65535"),
     ("server: {port: 70000}", "site.yaml:1: server.port: read 70000, allowed: a whole number from 0 to 65535"),
     ("server: {port: true}", "site.yaml:1: server.port: read true, allowed: a whole number from 0 to 65535"),
@@ -141,7 +141,7 @@ WRONG = [
     ("server: {port: [1]}", "site.yaml:1: server.port: read a list, allowed: a whole number from 0 to 65535"),
     ("server:\n  host: a b",
      "site.yaml:2: server.host: read 'a b', allowed: an IP address or the name of this machine"),
-    ("server: 80", "site.yaml:1: server: read 80, allowed: a mapping of host, port, enabled"),
+    ("server: 80", "site.yaml:1: server: read 80, allowed: a mapping of host, port, login, tls, enabled"),
     ("server: {enabled: maybe}", "site.yaml:1: server.enabled: read 'maybe', allowed: true or false"),
     ("cameras: [a]", "site.yaml:1: cameras: read a list, allowed: a mapping of names to cameras"),
     ("cameras:\n  a:\n    loop: true", "site.yaml:2: cameras.a.url: missing, allowed: rtsp://, rtsps://, "),
@@ -180,8 +180,8 @@ WRONG = [
      "site.yaml:2: processors.a.policy: read 'all', allowed: one of latest, every"),
     ("cameras: {b: x.mp4}\nprocessors: {a: {use: m, stream: b, params: 3}}",
      "site.yaml:2: processors.a.params: read 3, allowed: a mapping of parameters to values"),
-    ("cameras: {b: x.mp4}\nsinks: {a: {kind: tcp, stream: b}}",
-     "site.yaml:2: sinks.a.kind: read 'tcp', allowed: one of view, record"),
+    ("cameras: {b: x.mp4}\nsinks: {a: {kind: tape, stream: b}}",
+     "site.yaml:2: sinks.a.kind: read 'tape', allowed: one of view, record"),
     ("cameras: {b: x.mp4}\nsinks: {a: {stream: b}}",
      "site.yaml:2: sinks.a.kind: missing, allowed: one of view, record"),
     ("cameras: {b: x.mp4}\nsinks: {a: {kind: 5, stream: b}}",
@@ -236,7 +236,7 @@ WRONG = [
     ("limits: {stable_s: .inf}", "site.yaml:1: limits.stable_s: read '.inf', allowed: a finite number"),
     ("cameras: {a: '${NOPE}'}", "site.yaml:1: cameras.a: the environment variable NOPE is not set"),
     ("cameras: {a: '${NO PE}'}", "site.yaml:1: cameras.a: a '${' that cannot be read, allowed: write ${NAME}"),
-    ("", "site.yaml: is empty, allowed: a mapping of site, server, cameras, processors, sinks, limits"),
+    ("", "site.yaml: is empty, allowed: a mapping of site, server, rtsp, cameras, processors, sinks, limits, database"),
     ("# nothing but words\n", "site.yaml: is empty, allowed: a mapping of site, "),
     ("- a\n", "site.yaml:1: read a list, allowed: a mapping of site, "),
     ("just words", "site.yaml:1: read 'just words', allowed: a mapping of site, "),

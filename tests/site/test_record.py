@@ -46,7 +46,8 @@ def test_its_worker(file: SiteFile, tmp_path: Path) -> None:
     assert (spec.kind, spec.host) == ("recorder", "frameloom.workers.recorder:RecorderHost")
     assert (spec.streams, spec.enabled) == (("hall.packets",), True)
     folder = str(tmp_path / "recordings")
-    assert spec.config == {"camera": "hall", "folder": folder, "mode": "continuous", "on": None}
+    config = {"camera": "hall", "folder": folder, "mode": "continuous", "on": None}
+    assert spec.config == {**config, "instead": "hall.live"}
     assert spec.params == {
         "segment_s": 60,
         "keep_days": 0,
@@ -54,6 +55,7 @@ def test_its_worker(file: SiteFile, tmp_path: Path) -> None:
         "reserve": "1GB",
         "pre_roll_s": 20,
         "post_roll_s": 10,
+        "results": [],
     }
     assert WorkerSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
@@ -122,3 +124,109 @@ def test_what_does_not_fit_is_not_written(file: SiteFile) -> None:
 def test_switched_off_and_removed(file: SiteFile) -> None:
     assert not file.set_enabled("hall-rec", False).sinks["hall-rec"].enabled
     assert "hall-rec" not in file.remove("hall-rec").sinks
+
+
+# --- results, and what is drawn or encoded ---
+
+SEEN = """\
+cameras:
+  hall: films/tank.mp4
+  yard: {url: films/tank.mp4, view: false}
+processors:
+  motion: {use: motion, stream: hall}
+  people: {use: motion, stream: hall}
+  after: {use: motion, stream: motion}
+  elsewhere: {use: motion, stream: yard}
+sinks:
+  hall-rec: {kind: record, stream: hall%s}
+  yard-rec: {kind: record, stream: yard}
+"""
+
+
+def seen(more: str = "") -> dict[str, WorkerSpec]:
+    return {spec.name: spec for spec in specs(from_text(SEEN % more, "site.yaml", {}))}
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ("", ["motion", "people"]),
+        (", results: true", ["motion", "people"]),
+        (", results: false", []),
+        (", results: []", []),
+        (", results: [people]", ["people"]),
+    ],
+)
+def test_whose_results_are_written(more: str, names: list[str]) -> None:
+    """And a view draws what all processors on its camera say."""
+    workers = seen(more)
+    assert workers["hall-rec"].params["results"] == names
+    assert workers["yard-rec"].params["results"] == ["elsewhere"]
+    assert workers["hall.view"].params["processors"] == ["motion", "people"]
+
+
+@pytest.mark.parametrize(
+    ("more", "read", "instead", "recorders"),
+    [
+        ("", "hall.packets", "hall.live", ["hall-rec"]),
+        (", as_sent: true", "hall.packets", None, ["hall-rec"]),
+        (", annotated: true", "hall.annotated-live", None, ["hall-rec"]),
+        (
+            "}\n  two: {kind: record, stream: hall, folder: two",
+            "hall.packets",
+            "hall.live",
+            ["hall-rec", "two"],
+        ),
+    ],
+)
+def test_which_stream_is_recorded(more: str, read: str, instead: str | None, recorders: list[str]) -> None:
+    """And for whom a view encodes all of the picture."""
+    workers = seen(more)
+    assert (workers["hall-rec"].streams, workers["hall-rec"].config["instead"]) == ((read,), instead)
+    assert workers["hall.view"].params["recorders"] == recorders
+
+
+def test_what_changes_only_these_names_restarts_no_worker() -> None:
+    """A view goes on while processors and recorders come and go: see `frameloom.control.supervisor`."""
+    before = seen()
+    after = seen(", results: [people]}\n  two: {kind: record, stream: hall, folder: two")
+    for name in ("hall.view", "hall-rec"):
+        one, other = before[name], after[name]
+        assert one.params != other.params
+        assert (one.config, one.streams) == (other.config, other.streams)
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (
+            ", results: [peopel]",
+            "sinks.hall-rec.results[0]: read 'peopel', did you mean 'people'? allowed: motion, people",
+        ),
+        (", results: [motion, elsewhere]", "read 'elsewhere', allowed: motion, people"),
+        (", results: [after]", "read 'after', allowed: motion, people"),
+        (
+            ", results: 7.5",
+            "sinks.hall-rec.results: read 7.5, allowed: true, false, or a list of names of processors",
+        ),
+        (", annotated: true, as_sent: true", "as_sent: read true, allowed: false where annotated is true"),
+    ],
+)
+def test_what_is_refused(more: str, problem: str) -> None:
+    with pytest.raises(SiteError) as caught:
+        seen(more)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("view", ["false", "{enabled: false}"])
+def test_nothing_is_drawn_without_a_view(view: str) -> None:
+    text = (
+        SEEN.replace("view: false", f"view: {view}").replace(
+            "stream: yard}", "stream: yard, annotated: true}"
+        )
+        % ""
+    )
+    with pytest.raises(SiteError, match="the camera's view is switched off, and it is what draws"):
+        from_text(
+            text.replace("elsewhere: {use: motion, stream: yard, annotated: true}", ""), "site.yaml", {}
+        )

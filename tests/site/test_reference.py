@@ -20,11 +20,15 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "site-yaml.md").read_text(encod
 TABLES: dict[str, Place] = {
     "The whole file": (),
     "`server`": ("server",),
+    "`tls` of `server`": ("server", "tls"),
+    "`rtsp`": ("rtsp",),
     "`cameras`": ("cameras", "NAME"),
     "`view` of a camera": ("cameras", "NAME", "view"),
     "`processors`": ("processors", "NAME"),
     "`kind: view`": ("sinks", "NAME", "view"),
     "`kind: record`": ("sinks", "NAME", "record"),
+    "`kind: tcp`": ("sinks", "NAME", "tcp"),
+    "`kind: push`": ("sinks", "NAME", "push"),
     "`limits`": ("limits",),
 }
 

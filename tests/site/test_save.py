@@ -123,6 +123,11 @@ EDITS: list[tuple[str, Act, list[tuple[str, str]]]] = [
         [("hall}\n", "hall}\nserver:\n  enabled: false\n")],
     ),
     (
+        "WebRTC off",
+        lambda f: f.set_enabled("webrtc", False),
+        [("hall}\n", "hall}\nserver:\n  webrtc: false\n")],
+    ),
+    (
         "a view off",
         lambda f: f.set_enabled("yard.view", False),
         [("quality: 60}", "quality: 60, enabled: false}")],

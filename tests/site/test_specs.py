@@ -10,7 +10,7 @@ import pytest
 from frameloom.control.lifecycle import Limits as LifecycleLimits
 from frameloom.model.names import check_stream
 from frameloom.model.worker import WorkerSpec
-from frameloom.site.load import load
+from frameloom.site.load import from_text, load
 from frameloom.site.model import Limits, Site, View
 from frameloom.site.specs import specs
 from frameloom.sources.settings import SourceSettings
@@ -44,7 +44,7 @@ def by_name(site: Site) -> dict[str, WorkerSpec]:
 
 def test_the_order_is_that_of_the_kinds_and_then_of_the_file(site: Site) -> None:
     assert [spec.name for spec in specs(site)] == [
-        "hall", "yard", "door", "hall.view", "yard.view", "door.view", "motion", "slow", "small", "server",
+        "hall", "yard", "door", "hall.view", "yard.view", "door.view", "motion", "slow", "small", "server", "webrtc",
     ]  # fmt: skip
     assert specs(site) == specs(site)
 
@@ -67,7 +67,8 @@ def test_a_camera_takes_its_settings_with_its_secrets(by_name: dict[str, WorkerS
 def test_a_view_waits_for_its_camera_even_if_that_is_off(by_name: dict[str, WorkerSpec]) -> None:
     view = by_name["hall.view"]
     assert (view.kind, view.host, view.streams) == ("view", "frameloom.workers.view:ViewHost", ("hall",))
-    assert view.params == {"quality": 60, "max_width": 1280, "max_fps": 30, "max_kbps": 4000}
+    set_by_people = {"quality": 60, "max_width": 1280, "max_fps": 30, "max_kbps": 4000}
+    assert view.params == {**set_by_people, "processors": ["motion"], "recorders": []}
     assert [by_name[f"{name}.view"].enabled for name in ("hall", "yard", "door")] == [True, True, False]
 
 
@@ -84,6 +85,15 @@ def test_a_sink_is_one_more_view(by_name: dict[str, WorkerSpec]) -> None:
     small = by_name["small"]
     assert (small.kind, small.host, small.streams) == ("view", "frameloom.workers.view:ViewHost", ("hall",))
     assert small.params["max_width"] == 320
+
+
+def test_webrtc_goes_with_the_server(by_name: dict[str, WorkerSpec]) -> None:
+    webrtc = by_name["webrtc"]
+    assert (webrtc.kind, webrtc.host) == ("webrtc", "frameloom.workers.webrtc.host:WebRtcHost")
+    assert (webrtc.config, webrtc.enabled) == ({"host": "127.0.0.1", "port": 9000}, True)
+    for text in ("server: {webrtc: false}", "server: {enabled: false}"):
+        (spec,) = (spec for spec in specs(from_text(text, "site.yaml")) if spec.name == "webrtc")
+        assert not spec.enabled
 
 
 def test_the_server(by_name: dict[str, WorkerSpec]) -> None:

@@ -13,7 +13,7 @@ COMMENTED_KEY = re.compile(r"^( *)# ( *[\w-]+:)", re.MULTILINE)
 
 def test_the_template_is_a_site() -> None:
     site = from_text(SITE_TEMPLATE, "site.yaml", {})
-    assert [spec.name for spec in specs(site)] == ["film", "film.view", "film-motion", "server"]
+    assert [spec.name for spec in specs(site)] == ["film", "film.view", "film-motion", "server", "webrtc"]
 
 
 def test_it_keeps_to_this_machine_and_holds_no_password() -> None:

@@ -20,6 +20,8 @@ LONGEST_TIMEOUT_S = 60.0
 
 Id = int | Annotated[str, Field(max_length=64)] | None
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+Text = Annotated[str, Field(max_length=1_000_000)]
+SourceValues = Annotated[dict[str, Any], Field(min_length=1, max_length=100)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=1000)]
 
 
@@ -110,13 +112,80 @@ class Reload(Request):
     command: Literal["reload"]
 
 
+class OfFile(Request):
+    """What concerns the site's file, see `frameloom.control.editing`."""
+
+
+class Settings(OfFile):
+    """The site's file as it is now, without its secrets."""
+
+    command: Literal["settings"]
+
+
+class Preview(OfFile):
+    """What this text would mean in the place of the file: all that is wrong with it, or what each worker would do."""
+
+    command: Literal["preview"]
+    text: Text
+
+
+class Save(OfFile):
+    """Write this text into the file, if that is still of this version; answered when it is applied."""
+
+    command: Literal["save"]
+    text: Text
+    version: Name
+
+
+class Source(OfFile):
+    """Settings of a source in which `***` stands for secrets that a camera has, with those in their places."""
+
+    command: Literal["source"]
+    name: Name
+    settings: SourceValues
+
+
+class AddCamera(OfFile):
+    """Add a camera to the file; answered when it is applied."""
+
+    command: Literal["add-camera"]
+    name: Name
+    settings: SourceValues
+
+
+class ChangeCamera(OfFile):
+    """Set keys of a camera in the file, null removes one; answered when it is applied."""
+
+    command: Literal["change-camera"]
+    name: Name
+    settings: SourceValues
+
+
+class RemoveCamera(OfFile):
+    """Remove a camera and all that reads it from the file; answered when it is applied."""
+
+    command: Literal["remove-camera"]
+    name: Name
+    dry_run: bool = False
+
+
+class AddRecorder(OfFile):
+    """Add a recorder of a camera, which records by command, to the file; answered with its name when it is applied."""
+
+    command: Literal["add-recorder"]
+    name: Name
+
+
 class Shutdown(Request):
     """End the site; answered before it ends."""
 
     command: Literal["shutdown"]
 
 
-Command = Ping | Status | Subscribe | Start | Stop | Restart | Clear | Set | Tell | Logs | Reload | Shutdown
+Edit = Settings | Preview | Save | Source | AddCamera | ChangeCamera | RemoveCamera | AddRecorder
+Command = (
+    Ping | Status | Subscribe | Start | Stop | Restart | Clear | Set | Tell | Logs | Reload | Shutdown | Edit
+)
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="command")])
 NAMES = tuple(get_args(model.model_fields["command"].annotation)[0] for model in get_args(Command))
 
@@ -148,4 +217,6 @@ def _in_words(error: ValidationError) -> str:
         return f"{command}: {'.'.join(place)} is missing"
     if first["type"] == "extra_forbidden":
         return f"{command}: {'.'.join(place)[:100]} is not known here"
+    if place[:1] in (["text"], ["settings"]):  # they hold passwords
+        return f"{command}: {place[0]}: {first['msg']}"
     return f"{command}: {'.'.join(place)}: {first['msg']}, read {repr(first['input'])[:100]}"

@@ -12,6 +12,7 @@ from frameloom.model.errors import CommandError, FrameloomError
 from frameloom.model.worker import WorkerSpec
 
 from . import commands
+from .editing import Editable, Editor
 from .supervisor import Supervisor
 
 _log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class Dispatcher:
     """Carries out commands on a supervisor, each within its time.
 
     reload       reads the site's file again, in another thread; raises `FrameloomError` if it is not valid
+    file         the site's file, for who edits it by command
     on_shutdown  called when a client wants the site to end; must return at once
     """
 
@@ -31,10 +33,12 @@ class Dispatcher:
         supervisor: Supervisor,
         *,
         reload: Reload | None = None,
+        file: Editable | None = None,
         on_shutdown: Callable[[], None] | None = None,
     ) -> None:
         self.supervisor = supervisor
         self._reload = reload
+        self._editor = Editor(supervisor, file, reload) if file and reload else None
         self._on_shutdown = on_shutdown
 
     async def answer(self, command: commands.Command) -> Any:
@@ -77,6 +81,8 @@ class Dispatcher:
                 return await supervisor.tell(command.name, command.tell, command.args)
             case commands.Reload():
                 return await self._apply_file()
+            case commands.OfFile():
+                return await self._edit(command)
             case _:
                 return self._at_once(command)
 
@@ -105,6 +111,11 @@ class Dispatcher:
             raise
         except FrameloomError as error:
             raise CommandError("site-error", str(error)) from error
+
+    async def _edit(self, command: commands.OfFile) -> Any:
+        if self._editor is None:
+            raise CommandError("unsupported", f"site {self.supervisor.site!r} has no file to change")
+        return await self._editor.carry_out(command)
 
     def _shutdown(self) -> Any:
         if self._on_shutdown is None:

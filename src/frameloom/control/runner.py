@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 from .dispatch import Dispatcher, Reload
+from .editing import Editable
 from .listener import Listener
 from .lock import SiteLock
 from .supervisor import Supervisor
@@ -22,6 +23,7 @@ async def run_site(
     supervisor: Supervisor,
     *,
     reload: Reload | None = None,
+    file: Editable | None = None,
     on_ready: Callable[[], None] | None = None,
     on_stopping: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
@@ -36,7 +38,7 @@ async def run_site(
     stop = stop or asyncio.Event()
     lock = SiteLock(supervisor.site)
     with lock, _signals(stop, supervisor):
-        listener = Listener(Dispatcher(supervisor, reload=reload, on_shutdown=stop.set))
+        listener = Listener(Dispatcher(supervisor, reload=reload, file=file, on_shutdown=stop.set))
         try:
             await listener.start()
             await supervisor.start()

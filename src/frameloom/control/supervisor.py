@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.metadata
-import json
 import logging
 import os
 import random
@@ -21,13 +20,15 @@ from typing import Any, Protocol, TypeVar
 
 from frameloom.model.clock import Clock, SystemClock
 from frameloom.model.errors import CommandError, SiteError
-from frameloom.model.worker import State, WorkerSpec
+from frameloom.model.worker import WorkerSpec
 
+from . import plan
 from .feed import Subscription
 from .lifecycle import Limits
 from .local import LocalPlacement
 from .logs import LogLine
 from .placement import Placement
+from .plan import Change, Does, Step
 from .worker import Surroundings, Worker
 
 SAMPLE_EVERY_S = 2.0
@@ -57,6 +58,9 @@ class Difference:
     restarted: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+
+
+OnPlanned = Callable[[list[Change]], None]
 
 
 class Supervisor:
@@ -220,21 +224,39 @@ class Supervisor:
             await self._apply(_by_name(self.site, specs), {}, difference)
         return difference
 
-    async def apply_read(self, read: Callable[[], Sequence[WorkerSpec]]) -> Difference:
+    async def apply_read(
+        self,
+        read: Callable[[], Sequence[WorkerSpec]],
+        *,
+        first: Callable[[], object] | None = None,
+        on_planned: OnPlanned | None = None,
+    ) -> Difference:
         """Read what is wanted (in another thread) and `apply` it; raises what `read` raises.
+
+        first       done in that thread before: what it writes is applied by this call and by no other
+        on_planned  told what is about to happen
 
         A command that changes a worker meanwhile is not undone by what was read before it was stored: what that
         worker is to be is read again when the command is done.
         """
         difference = Difference()
         async with self._applying:
+            if first is not None:
+                await asyncio.to_thread(first)
             while True:
                 marks = {name: worker.desire.mark for name, worker in self._workers.items()}
                 wanted = _by_name(self.site, await asyncio.to_thread(read))
+                if on_planned is not None:
+                    on_planned(self._planned(wanted))
+                    on_planned = None
                 left = await self._apply(wanted, marks, difference)
                 if not left:
                     return difference
                 await asyncio.gather(*(worker.desire.quiet() for worker in left))
+
+    def planned(self, specs: Sequence[WorkerSpec]) -> list[Change]:
+        """What `apply` would do with each worker if it came now, those to be removed first."""
+        return self._planned(_by_name(self.site, specs))
 
     def in_background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` to its end even if nobody waits for it any more.
@@ -325,6 +347,9 @@ class Supervisor:
             return {"stored": False, "store_error": str(error) or type(error).__name__}
         return {"stored": True}
 
+    def _planned(self, wanted: Mapping[str, WorkerSpec]) -> list[Change]:
+        return plan.changes({name: worker.present for name, worker in self._workers.items()}, wanted)
+
     async def _apply(
         self, wanted: Mapping[str, WorkerSpec], marks: Mapping[str, int], difference: Difference
     ) -> list[Worker]:
@@ -353,7 +378,7 @@ class Supervisor:
         for spec in specs:
             worker = self._workers[spec.name] = Worker(spec, self._around)
             difference.added.append(spec.name)
-            if spec.enabled:
+            if plan.first_step(spec).does is Does.STARTS:
                 self._start(worker)
             self._changed(spec.name)
 
@@ -364,47 +389,34 @@ class Supervisor:
         async with worker.changing:
             if mark is not None and not worker.desire.is_as_at(mark):
                 return False
-            old = worker.spec
-            if _same(old, spec):
-                return True
-            if _structure(old) != _structure(spec):
-                await self._rebuild(worker, spec, difference)
-            elif not _same_json(old.params, spec.params):
-                await self._reset(worker, spec, difference)
-            self._switch(worker, old, spec, difference)
+            step = plan.step(worker.present, spec)
+            if step.values is not None and not await self._reset(worker, step.values, difference):
+                spec = replace(spec, params=worker.spec.params)
+                step = plan.step(worker.present, spec)
+            worker.respec(spec)
+            await self._take(worker, step, difference)
             return True
 
-    async def _rebuild(self, worker: Worker, spec: WorkerSpec, difference: Difference) -> None:
-        worker.respec(spec)
-        if spec.enabled and worker.takes_commands:
-            difference.restarted.append(spec.name)
-            await self._restart([worker])
-        elif spec.enabled and worker.state is State.IDLE and self._start(worker):
-            difference.started.append(spec.name)
-
-    async def _reset(self, worker: Worker, spec: WorkerSpec, difference: Difference) -> None:
-        """Parameters that are named no more go back to their defaults."""
+    async def _reset(self, worker: Worker, values: Mapping[str, Any], difference: Difference) -> bool:
+        """False if the worker does not take them."""
         try:
-            gone = worker.spec.params.keys() - spec.params.keys()
-            values = {name: worker.default_of(name) for name in gone} | spec.params
             if worker.takes_commands:
-                await worker.ask({"set": values})
-        except KeyError:
-            await self._rebuild(worker, spec, difference)
-            return
+                await worker.ask({"set": dict(values)})
         except CommandError as error:
-            difference.refused[spec.name] = str(error)
-            return
-        worker.respec(replace(spec, enabled=worker.spec.enabled))
-        difference.changed.append(spec.name)
+            difference.refused[worker.spec.name] = str(error)
+            return False
+        difference.changed.append(worker.spec.name)
+        return True
 
-    def _switch(self, worker: Worker, old: WorkerSpec, spec: WorkerSpec, difference: Difference) -> None:
-        worker.respec(replace(worker.spec, enabled=spec.enabled))
-        if not spec.enabled:
-            if worker.stop():
-                difference.stopped.append(spec.name)
-        elif (not old.enabled or worker.state in (State.FAILED, State.BACKOFF)) and self._start(worker):
-            difference.started.append(spec.name)
+    async def _take(self, worker: Worker, step: Step, difference: Difference) -> None:
+        name = worker.spec.name
+        if step.does is Does.RESTARTS:
+            difference.restarted.append(name)
+            await self._restart([worker])
+        elif step.does is Does.STARTS and self._start(worker):
+            difference.started.append(name)
+        elif step.does is Does.ENDS and worker.stop():
+            difference.stopped.append(name)
 
     async def _sample_while_watched(self) -> None:
         while self._subscriptions:
@@ -453,20 +465,3 @@ def _by_name(site: str, specs: Sequence[WorkerSpec]) -> dict[str, WorkerSpec]:
 def _told(did: Mapping[str, str], workers: Iterable[Worker]) -> dict[str, Any]:
     states = {w.spec.name: {"state": w.state.value, "detail": w.detail} for w in workers}
     return {name: {"did": did[name], **state} for name, state in states.items()}
-
-
-def _structure(spec: WorkerSpec) -> str:
-    return _canonical(replace(spec, params={}, enabled=True).to_json())
-
-
-def _same(one: WorkerSpec, other: WorkerSpec) -> bool:
-    return _same_json(one.to_json(), other.to_json())
-
-
-def _same_json(one: Any, other: Any) -> bool:
-    return _canonical(one) == _canonical(other)
-
-
-def _canonical(value: Any) -> str:
-    """As it travels: a tuple is a list, and the order of keys says nothing."""
-    return json.dumps(value, sort_keys=True, default=str)

@@ -23,6 +23,7 @@ from frameloom.model.worker import State, WorkerReport, WorkerSpec
 from .lifecycle import Do, Exit, LastWords, Lifecycle, Limits
 from .logs import LogLine, LogRing, Redactor, printable
 from .placement import Child, Placement, Usage
+from .plan import Present
 
 QUESTIONS_OPEN = 64
 _SAMPLE_SOONEST_NS = NS_PER_S // 2  # CPU time is counted in steps of 10 ms
@@ -185,9 +186,11 @@ class Worker:
         except ParameterError as error:
             raise CommandError("refused", str(error)) from error
 
-    def default_of(self, parameter: str) -> Any:
-        """The declared default; raises KeyError if it is not known."""
-        return (self._declared or {})[parameter].default
+    @property
+    def present(self) -> Present:
+        """What it is now, for who decides what is to become of it."""
+        defaults = {name: parameter.default for name, parameter in (self._declared or {}).items()}
+        return Present(self.spec, self.state, self.takes_commands, defaults)
 
     # -- what is told of it --
 

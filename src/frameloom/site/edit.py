@@ -92,6 +92,17 @@ def comments(text: str) -> list[str]:
     )
 
 
+def comment_places(text: str, root: Node | None) -> list[tuple[int, int]]:
+    """Where the comments of `text` stand, in order: offsets of their first and behind their last character."""
+    leaves = sorted(set(_leaves(root))) if root is not None else []
+    gaps = zip([0, *(stop for _, stop in leaves)], [*(begin for begin, _ in leaves), len(text)], strict=True)
+    return [
+        (match.start(), match.start() + len(match[0].rstrip()))
+        for begin, stop in gaps
+        for match in _COMMENT.finditer(text, begin, max(begin, stop))
+    ]
+
+
 def _root(text: str) -> Node:
     root = parse(text, "").root
     assert isinstance(root, MappingNode)

@@ -24,7 +24,7 @@ from .rules import check
 from .words import allowed_at, keys_at, known_path, meant, written_path
 
 # What these hold is never repeated, not even where it is wrong.
-_SECRET_KEYS = {"url", "username", "password", "options"}
+_SECRET_KEYS = {"database", "url", "username", "password", "options"}
 
 Declarations = Mapping[str, list[dict[str, Any]]]
 

@@ -17,11 +17,14 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainValidator,
     PrivateAttr,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from frameloom.listening import NETWORKS_ALLOWED, check_reach, is_loopback
 from frameloom.model.names import ALLOWED as NAME_ALLOWED
 from frameloom.sinks.sizes import SHARE_ALLOWED, SIZE_ALLOWED, reserve_bytes, size_bytes, written
 from frameloom.sources.settings import SourceSettings
@@ -30,6 +33,10 @@ from .document import Document
 
 USE_ALLOWED = "a built-in processor, package.module:Class, or path/to/file.py:Class"
 USE_PATTERN = r"^([a-z][a-z0-9_]*|([A-Za-z_]\w*\.)*[A-Za-z_]\w*:[A-Za-z_]\w*|[^:]+\.py:[A-Za-z_]\w*)$"
+DATABASE_PATTERN = (
+    r"^(sqlite:///.+|[a-rt-z][a-z0-9]*(\+[a-z0-9_]+)?://.+|s[a-pr-z][a-z0-9]*(\+[a-z0-9_]+)?://.+)$"
+)
+DATABASE_ALLOWED = "a URL such as sqlite:///index.sqlite or postgresql://USER:PASSWORD@HOST/NAME"
 HOST_PATTERN = r"^[0-9A-Za-z.:_-]{1,253}$"
 
 
@@ -56,6 +63,16 @@ def _share(text: str) -> str:
     return text
 
 
+def _all_none_or_some(value: Any) -> Any:
+    """At once, for a union would tell what is wrong once for each of its types."""
+    if isinstance(value, bool) or (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        return value
+    raise ValueError(f"read {value!r}, allowed: {RESULTS_ALLOWED}")
+
+
+RESULTS_ALLOWED = "true, false, or a list of names of processors"
+_RESULTS_SCHEMA = {"anyOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "string"}}]}
+Results = Annotated[bool | list[str], PlainValidator(_all_none_or_some), WithJsonSchema(_RESULTS_SCHEMA)]
 SizeText = Annotated[str, BeforeValidator(written), AfterValidator(_size)]
 ShareText = Annotated[str, BeforeValidator(written), AfterValidator(_share)]
 
@@ -82,7 +99,7 @@ def without_nothings(data: Any) -> Any:
     return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
-Kind: Any = Field(description="What it does", json_schema_extra=_allowed("one of view, record"))
+Kind: Any = Field(description="What it does", json_schema_extra=_allowed("one of view, record, tcp, push"))
 Quality: Any = Field(default=80, ge=20, le=95, description="JPEG quality in %")
 MaxWidth: Any = Field(
     default=1280, ge=160, le=7680, description="Wider pictures are shrunk to this width, in pixels"
@@ -96,19 +113,83 @@ MaxKbps: Any = Field(
 )
 
 
+class Tls(Entry):
+    """The certificate of the web server, which then speaks https and wss only."""
+
+    cert: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The certificate, and those between it and the authority, as PEM; "
+        "a relative path starts beside the site file",
+        json_schema_extra=_allowed("the path of a file"),
+    )
+    key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Its private key, as PEM, without a password",
+        json_schema_extra=_allowed("the path of a file"),
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            missing, given = ("cert", "key") if self.cert is None else ("key", "cert")
+            raise ValueError(f"{missing}: missing, allowed beside {given}: the path of a file")
+        return self
+
+
 class Server(Entry):
     """The web server. It listens on this machine only, unless `host` says otherwise."""
 
     host: str = Field(
         default="127.0.0.1",
         pattern=HOST_PATTERN,
-        description="Address to listen on; `0.0.0.0` lets every machine that reaches this one see the cameras",
+        description="Address to listen on; `0.0.0.0` is for other machines, too: one has to log in then",
         json_schema_extra=_allowed("an IP address or the name of this machine"),
     )
     port: Whole = Field(
         default=8080, ge=0, le=65535, description="Port to listen on; 0 takes any that is free"
     )
+    login: bool | Literal["auto"] = Field(
+        default="auto",
+        description="Whether one has to log in; `auto`: where `host` lets others reach it",
+        json_schema_extra=_allowed("auto, true or false"),
+    )
+    tls: Tls = Field(default=Tls(), description="Its certificate, for https; without, it speaks http")
     enabled: bool = Field(default=True, description="Whether there is a web server at all")
+    webrtc: bool = Field(
+        default=True,
+        description="Whether browsers may take video by WebRTC, on the UDP port of the same number if it is free",
+    )
+
+
+class Rtsp(Entry):
+    """Every camera of the site at `rtsp://host:port/NAME`, for players and recorders."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        pattern=HOST_PATTERN,
+        description="Address to listen on; any but this machine's own wants `users`",
+        json_schema_extra=_allowed("an IP address or the name of this machine"),
+    )
+    port: Whole = Field(
+        default=8554, ge=0, le=65535, description="Port to listen on; 0 takes any that is free"
+    )
+    users: dict[str, Annotated[str, Field(min_length=1, json_schema_extra={"format": "password"})]] = Field(
+        default={},
+        repr=False,
+        description="Names and passwords of who may watch (digest authentication); without, everybody who can reach it",
+        json_schema_extra=_allowed("a mapping of names to passwords, as in viewer: ${RTSP_PASSWORD}"),
+    )
+    enabled: bool = Field(default=False, description="Whether there is an RTSP server at all")
+
+    @model_validator(mode="after")
+    def _known_to_who_is_far(self) -> Self:
+        if not self.users and not is_loopback(self.host):
+            raise ValueError(
+                f"users: missing, {self.host} can be reached from elsewhere; allowed: names and passwords"
+            )
+        return self
 
 
 class View(Entry):
@@ -209,7 +290,7 @@ class ViewSink(Entry):
 
 
 class RecordSink(Entry):
-    """A recording of a camera, as it sends its pictures."""
+    """A recording of a camera, as it sends its pictures, with what processors say of them beside it."""
 
     kind: Literal["record"] = Kind
     stream: str = Field(
@@ -256,6 +337,21 @@ class RecordSink(Entry):
     post_roll_s: Real = Field(
         default=10, ge=0, le=3600, description="How long after an event its recording ends, seconds"
     )
+    annotated: bool = Field(
+        default=False,
+        description="Whether what processors saw is drawn on the recorded pictures, which are encoded for it",
+    )
+    as_sent: bool = Field(
+        default=False,
+        description="Whether a camera that sends JPEG is recorded as JPEG, which takes no work and much space, "
+        "and not as H.264",
+    )
+    results: Results = Field(
+        default=True,
+        description="Whose results are written beside the recording: `true` for all processors on the camera, "
+        "`false` for none, or their names",
+        json_schema_extra=_allowed(RESULTS_ALLOWED),
+    )
     enabled: bool = Field(default=True, description="Whether it is started with the site")
 
     @model_validator(mode="after")
@@ -266,8 +362,77 @@ class RecordSink(Entry):
             raise ValueError(f"on: allowed only for mode event, this is {self.mode}")
         return self
 
+    @model_validator(mode="after")
+    def _drawn_or_as_sent(self) -> Self:
+        if self.annotated and self.as_sent:
+            raise ValueError("as_sent: read true, allowed: false where annotated is true")
+        return self
 
-Sink = Annotated[ViewSink | RecordSink, Field(discriminator="kind")]
+
+class TcpSink(Entry):
+    """A camera's pictures for players and programs that connect to a port."""
+
+    kind: Literal["tcp"] = Kind
+    stream: str = Field(
+        description="The camera that it sends", json_schema_extra=_allowed("the name of a camera")
+    )
+    port: Whole = Field(ge=0, le=65535, description="Port to listen on; 0 takes any that is free")
+    host: str = Field(
+        default="127.0.0.1",
+        pattern=HOST_PATTERN,
+        description="Address to listen on; any but this machine's own wants `allow`",
+        json_schema_extra=_allowed("an IP address or the name of this machine"),
+    )
+    allow: list[str] = Field(
+        default=[],
+        max_length=100,
+        description="From where clients may come; without it, from this machine only",
+        json_schema_extra=_allowed(NETWORKS_ALLOWED),
+    )
+    format: Literal["mpegts", "mjpeg"] = Field(
+        default="mpegts",
+        description="`mpegts`: H.264 or H.265 in a transport stream; `mjpeg`: JPEG pictures one after the other",
+    )
+    annotated: bool = Field(default=False, description="Whether what processors saw is drawn on the pictures")
+    max_clients: Whole = Field(
+        default=100, ge=1, le=1000, description="So many clients at once; more are turned away"
+    )
+    patience_s: Real = Field(
+        default=30,
+        ge=1,
+        le=3600,
+        description="A client that takes nothing for so long is let go, seconds",
+    )
+    enabled: bool = Field(default=True, description="Whether it is started with the site")
+
+    @model_validator(mode="after")
+    def _known_clients(self) -> Self:
+        try:
+            check_reach(self.host, self.allow)
+        except ValueError as error:
+            raise ValueError(f"allow: {error}") from None
+        return self
+
+
+class PushSink(Entry):
+    """A camera, as it sends its pictures, sent on to another server, such as mediamtx or go2rtc."""
+
+    kind: Literal["push"] = Kind
+    stream: str = Field(
+        description="The camera that it sends", json_schema_extra=_allowed("the name of a camera")
+    )
+    url: str = Field(
+        repr=False,
+        pattern=r"^(rtsps?|rtmps?)://[^/\s]+/?\S*$",
+        description="Where to; the server must take streams that are pushed",
+        json_schema_extra=_allowed("rtsp://, rtsps://, rtmp:// or rtmps://, host and path"),
+    )
+    transport: Literal["tcp", "udp"] = Field(default="tcp", description="How the pictures travel, for RTSP")
+    annotated: bool = Field(default=False, description="Whether what processors saw is drawn on the pictures")
+    enabled: bool = Field(default=True, description="Whether it is started with the site")
+
+
+Sink = Annotated[ViewSink | RecordSink | TcpSink | PushSink, Field(discriminator="kind")]
 
 
 class Limits(Entry):
@@ -321,6 +486,7 @@ class Site(Entry):
         json_schema_extra=_allowed(NAME_ALLOWED),
     )
     server: Server = Field(default=Server(), description="The web server")
+    rtsp: Rtsp = Field(default=Rtsp(), description="The RTSP server")
     cameras: dict[str, Camera] = Field(
         default={},
         description="Cameras, films and devices by name",
@@ -337,6 +503,13 @@ class Site(Entry):
         json_schema_extra=_allowed("a mapping of names to sinks"),
     )
     limits: Limits = Field(default=Limits(), description="When a worker counts as dead, hung or hopeless")
+    database: str | None = Field(
+        default=None,
+        pattern=DATABASE_PATTERN,
+        repr=False,
+        description="The database of the index of recordings; without it, a file of SQLite that is the site's own",
+        json_schema_extra=_allowed(DATABASE_ALLOWED),
+    )
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @property

@@ -18,6 +18,9 @@ _PLAIN_KEY = re.compile(r"[\w.-]{1,64}")
 _MOST_SHOWN = 40
 _MOST_TOLD = 50
 
+MASK = "***"
+"""Stands for a secret where one that is there is shown to somebody else."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:

@@ -25,6 +25,7 @@ from frameloom.model.worker import WorkerSpec
 
 from .model import Site
 from .save import SiteFile
+from .settings import Settings
 from .specs import specs
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,14 @@ async def run_file(
     """
     site = adapt(file.load())
 
+    def specs_of(found: Site) -> list[WorkerSpec]:
+        return [*extra, *specs(adapt(found))]
+
     def wanted() -> list[WorkerSpec]:
-        found = adapt(file.load())
+        found = file.load()
         if found.name != site.name:
             log.warning("site: the name is now %r; it takes effect at the next start", found.name)
-        return [*extra, *specs(found)]
+        return specs_of(found)
 
     supervisor = Supervisor(
         site.name,
@@ -81,6 +85,7 @@ async def run_file(
         await run_site(
             supervisor,
             reload=wanted,
+            file=Settings(file, specs_of),
             on_ready=(lambda: on_ready(supervisor)) if on_ready else None,
             on_stopping=on_stopping,
         )

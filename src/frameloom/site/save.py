@@ -7,6 +7,7 @@ What a change means for running workers is not known here, see `Supervisor.apply
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import threading
@@ -25,10 +26,11 @@ from .load import from_text
 from .model import Site
 from .problems import InvalidSite, Path, Problem, shown
 from .render import plain
-from .rules import SECTIONS
-from .specs import SERVER, SINK_PARAMS, VIEW_PARAMS
+from .rules import OWNERS, SECTIONS
+from .specs import SERVER, SINK_PARAMS, VIEW_PARAMS, WEBRTC
 
 _ATTEMPTS = 5
+_LONGEST_STEM = 40  # of a name that something is added to
 _BOM = "\ufeff"
 # What may stand in the place of a mapping, by how deep it stands: `hall: URL`, and in a camera `view: false`.
 _SHORT_FORMS: dict[int, tuple[str, type]] = {2: ("url", str), 3: ("enabled", bool)}
@@ -72,13 +74,60 @@ class SiteFile:
         """
         return self._apply(lambda draft: draft.add("cameras", name, settings, references))
 
+    def change_camera(self, name: str, settings: Mapping[str, Any]) -> Site:
+        """Set keys of a camera; None removes one, which so goes back to its default. Dollar signs mean themselves."""
+        return self._apply(lambda draft: draft.change_entry("cameras", name, settings))
+
     def add_processor(self, name: str, settings: Mapping[str, Any]) -> Site:
         """Add a processor: `use` and `stream`, and what else it needs."""
         return self._apply(lambda draft: draft.add("processors", name, settings, False))
 
+    def add_recorder(self, camera: str) -> str:
+        """Add a recorder of `camera` that records by command; returns its name. One that is there is enough."""
+        added: list[str] = []
+
+        def add(draft: _Draft) -> None:
+            there = [
+                name
+                for name, sink in draft.site.sinks.items()
+                if sink.kind == "record" and sink.stream == camera
+            ]
+            added[:] = there[:1] or [draft.free_name(f"{camera[:_LONGEST_STEM]}-rec")]
+            if there:
+                return
+            draft.add("sinks", added[0], {"kind": "record", "stream": camera, "mode": "command"}, False)
+
+        self._apply(add)
+        return added[0]
+
     def remove(self, name: str) -> Site:
         """Remove a camera, processor or sink, and the comments within its entry; those above it stay."""
         return self._apply(lambda draft: draft.remove(name))
+
+    def remove_camera(self, name: str) -> list[str]:
+        """Remove a camera and all that reads it; returns the names of what went with it."""
+        removed: list[str] = []
+
+        def remove(draft: _Draft) -> None:
+            removed[:] = readers_of(draft.site, name)
+            for one in [*removed, name]:
+                draft.remove(one)
+
+        self._apply(remove)
+        return removed
+
+    def text(self) -> str:
+        """All that the file says."""
+        return read_text(self.path, str(self.path))
+
+    def site_of(self, text: str) -> Site:
+        """The site that `text` would describe if the file said it."""
+        return from_text(text, str(self.path), self._environment)
+
+    def put(self, before: str, after: str) -> bool:
+        """Let the file say `after`, whatever that is; False if it does not say `before`."""
+        with self._changing:
+            return _replace(self.path, before, after)
 
     def _apply(self, change: Change) -> Site:
         with self._changing:
@@ -108,6 +157,15 @@ class SiteFile:
         except InvalidSite as error:
             problems = [Problem(0, 0, problem.where, problem.message) for problem in error.problems]
             raise InvalidSite(f"{self.path}: not saved", problems) from None
+
+
+def readers_of(site: Site, camera: str) -> list[str]:
+    """The processors and sinks that cannot be without `camera`, in the order of the file."""
+    gone = {camera}
+    while more := {name for name, one in site.processors.items() if one.stream in gone and name not in gone}:
+        gone |= more
+    sinks = [name for name, one in site.sinks.items() if gone & {one.stream, getattr(one, "on", None)}]
+    return [*(name for name in site.processors if name in gone), *sinks]
 
 
 class _Draft:
@@ -157,6 +215,16 @@ class _Draft:
         value = plain(settings if isinstance(settings, str) else dict(settings), name)
         self._set((section, name), value if references else escape(value))
 
+    def change_entry(self, section: str, name: str, settings: Mapping[str, Any]) -> None:
+        if self._names().get(name) != section:
+            raise self._unknown(name, list(getattr(self.site, section)), section.removesuffix("s"))
+        present = getattr(self.site, section)[name].model_dump(exclude_unset=True)
+        for key, value in plain(dict(settings), name).items():
+            if value is None:
+                self._remove((section, name, key), keep_comments=True)
+            elif key not in present or not _says(present[key], value):
+                self._set((section, name, key), escape(value))
+
     def remove(self, name: str) -> None:
         section = self._names().get(name)
         if section is None:
@@ -167,18 +235,26 @@ class _Draft:
         """Where it is said whether `name` is on, and what is said there now."""
         if name == SERVER:
             return (SERVER, "enabled"), self.site.server.enabled
+        if name == WEBRTC:
+            return (SERVER, WEBRTC), self.site.server.webrtc
         camera = self._viewed(name)
         if camera is not None:
             return self._view_switch(camera), self.site.cameras[camera].view.enabled
         section = self._names().get(name)
         if section is None:
-            raise self._unknown(name, [*self._names(), SERVER], "worker")
+            raise self._unknown(name, [*self._names(), SERVER, WEBRTC], "worker")
         return (section, name, "enabled"), getattr(self.site, section)[name].enabled
 
     def _view_switch(self, camera: str) -> Path:
         """`view: false` says it best, where there is not a mapping already."""
         path: Path = ("cameras", camera, "view")
         return (*path, "enabled") if isinstance(self.site.document.value(path), dict) else path
+
+    def free_name(self, stem: str) -> str:
+        """`stem`, with a number if it is taken."""
+        taken = {*self._names(), *OWNERS}
+        numbered = (f"{stem}-{number}" for number in itertools.count(2))
+        return next(name for name in itertools.chain([stem], numbered) if name not in taken)
 
     def _names(self) -> dict[str, str]:
         """The section of each name."""

@@ -7,7 +7,7 @@ SITE_TEMPLATE = """\
 site: default
 
 server:
-  host: 127.0.0.1   # this machine only; 0.0.0.0 lets every machine that reaches this one see the cameras
+  host: 127.0.0.1   # this machine only; 0.0.0.0 is for other machines, too: one has to log in then
   port: 8080
 
 cameras:
