@@ -13,7 +13,7 @@ from pathlib import Path
 from . import machine, report
 from .report import Part
 
-PARTS = ("handover", "wakeup", "readers", "camera", "live", "audience", "leftovers")
+PARTS = ("handover", "wakeup", "readers", "camera", "live", "recording", "catalog", "audience", "leftovers")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

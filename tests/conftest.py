@@ -5,8 +5,10 @@ Fixtures that only one folder needs belong into that folder's own conftest.py.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -29,6 +31,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 os.environ.update([RUN_MARK.split("=")])
 
+# What a site keeps (users, tokens) is kept in no user's home by a test, and gone with the run.
+os.environ["FRAMELOOM_STATE_DIR"] = tempfile.mkdtemp(prefix="fl-state-")
+atexit.register(shutil.rmtree, os.environ["FRAMELOOM_STATE_DIR"], ignore_errors=True)
+
 
 def new_runtime_dir() -> tempfile.TemporaryDirectory[str]:
     """A folder (mode 0700) with a short path, unlike `tmp_path`: a Unix socket has 107 bytes for it."""
@@ -42,6 +48,14 @@ def runtime_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with new_runtime_dir() as folder:
         monkeypatch.setenv("FRAMELOOM_RUNTIME_DIR", folder)
         yield Path(folder)
+
+
+@pytest.fixture
+def state_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of this test alone for what sites keep, exported as FRAMELOOM_STATE_DIR."""
+    folder = tmp_path / "state"
+    monkeypatch.setenv("FRAMELOOM_STATE_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ _SAYS = {
     "camera": "| camera worker, one reader of packets | ",
     "live": "| access units (WebCodecs) | ",
     "audience": "| viewers | pictures/s each, median |",
+    "catalog": "| all cameras |",
+    "recording": "| cameras | a recorder, % |",
     "leftovers": "| goes on |",
 }
 

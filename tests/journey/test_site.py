@@ -76,8 +76,8 @@ def test_picture_crosses_four_processes(site: RunningSite) -> None:
     # The server's knowledge follows the supervisor's by a moment.
     wait_until(lambda: _seen_by_motion(site) > 0)
     pids = site.pids()
-    assert set(pids) == {"one", "one.view", "motion", "server"}
-    assert len(set(pids.values())) == 4
+    assert set(pids) == {"one", "one.view", "motion", "server", "webrtc"}
+    assert len(set(pids.values())) == 5
 
 
 def test_results_belong_to_frames(site: RunningSite, runtime_dir: Path) -> None:

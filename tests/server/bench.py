@@ -97,9 +97,9 @@ class Viewer:
 class Camera:
     """Publishes what a view worker would publish: pictures of frames 1, 2, 3, ..."""
 
-    def __init__(self, name: str = "hall", nbytes: int = 2000) -> None:
+    def __init__(self, name: str = "hall", nbytes: int = 2000, part: str = "view") -> None:
         self.name = name
-        self._view = PacketPublisher(f"{name}.view", site=SITE)
+        self._view = PacketPublisher(f"{name}.{part}", site=SITE)
         self._changed = threading.Condition()
         self._view.on_wanted = self._tell
         self._nbytes = nbytes
@@ -123,11 +123,11 @@ class Camera:
     async def until_alone(self) -> None:
         await self.until(lambda camera: not camera._view.wanted)
 
-    def show(self, seq: int | None = None) -> bytes:
-        """Publish the picture of the next frame, or of frame `seq`; returns its bytes."""
+    def show(self, seq: int | None = None, jpeg: bytes = b"") -> bytes:
+        """Publish the picture of the next frame, or of frame `seq`, which nobody can decode; returns its bytes."""
         self.seq = self.seq + 1 if seq is None else seq
         self.captured_ns = time.monotonic_ns()
-        jpeg = b"\xff\xd8" + self.seq.to_bytes(8, "big") * (self._nbytes // 8) + b"\xff\xd9"
+        jpeg = jpeg or b"\xff\xd8" + self.seq.to_bytes(8, "big") * (self._nbytes // 8) + b"\xff\xd9"
         format = PacketFormat("mjpeg", 320, 240)
         times = (self.captured_ns, time.time_ns())
         self._view.publish(

@@ -62,6 +62,7 @@ def watched_site(folder: Path, runtime_dir: Path, more: str = "") -> Iterator[Wa
             site.wait_worker(
                 "motion", lambda worker: bool(worker["report"]) and worker["report"]["frames"] > 0
             )
+            site.wait_state("yard", "running")
             yield Watched(site, file, cameras, film)
 
 

@@ -103,7 +103,7 @@ async def test_reading_is_free_of_origin(server: Server) -> None:
 
 
 async def test_a_server_for_everybody_answers_to_its_own_names(server: Server) -> None:
-    async with server(address="0.0.0.0") as bench:
+    async with server(address="0.0.0.0", login=False) as bench:
         own_name = socket.gethostname()
         for host in (own_name, f"{own_name}.local:80", "10.1.2.3", "[fe80::1]:8080", "localhost"):
             assert (await bench.http.get("/api/site", headers={"Host": host})).status_code == 200, host
@@ -117,6 +117,35 @@ def test_a_name_in_site_yaml_is_answered_to() -> None:
     hosts = Hosts("cams.home.lan")
     assert hosts.allow("cams.home.lan:8080") and hosts.allow("192.168.1.5") and not hosts.allow("home.lan")
     assert "cams.home.lan" in str(hosts)
+
+
+def test_names_of_the_certificate_are_answered_to() -> None:
+    hosts = Hosts("0.0.0.0", ("Cams.example.org", "*.home.lan"))
+    for good in ("cams.example.org", "CAMS.example.org:8443", "hall.home.lan"):
+        assert hosts.allow(good), good
+    for bad in (
+        "example.org",
+        "home.lan",
+        "a.b.home.lan",
+        "x.cams.example.org",
+        "*.home.lan.evil.example",
+        "*",
+    ):
+        assert not hosts.allow(bad), bad
+    assert not Hosts("0.0.0.0").allow("cams.example.org")
+
+
+async def test_nobody_comes_through_a_proxy_to_where_all_are_trusted(server: Server) -> None:
+    """It stands on this machine, and brings people from anywhere. Who says so in site.yaml may have it."""
+    for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP"):
+        headers = {name: "10.0.0.7"}
+        async with server() as bench:
+            answer = await bench.http.get("/api/site", headers=headers)
+            assert answer.status_code == 403 and "server.login" in answer.json()["error"]["message"]
+        async with server(login=False) as bench:
+            assert (await bench.http.get("/api/site", headers=headers)).status_code == 200
+        async with server(login=True) as bench:
+            assert (await bench.http.get("/api/site", headers=headers)).status_code == 401
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.1.2.3"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from frameloom.accounts.store import Accounts, first_admin
 from frameloom.model.errors import NeedsPerson
 from frameloom.model.worker import State, WorkerSpec
 from frameloom.server.host import LastPort, ServerHost, listen, url_of
@@ -109,11 +110,18 @@ def test_an_address_of_another_machine(runtime_dir: Path) -> None:
 
 def test_a_server_for_everybody_says_that_it_has_no_login(runtime_dir: Path) -> None:
     link, theirs = Link.pair()
-    assert (
-        ServerHost(spec(host="0.0.0.0"), link)
-        .report()
-        .detail.startswith("listening on 0.0.0.0 without a login")
-    )
+    detail = ServerHost(spec(host="0.0.0.0", login=False), link).report().detail
+    assert detail.startswith("listening on 0.0.0.0 without a login")
+    link.close()
+    theirs.close()
+
+
+def test_a_server_that_nobody_can_log_in_to_says_so(runtime_dir: Path, state_dir: Path) -> None:
+    link, theirs = Link.pair()
+    host = ServerHost(spec(host="0.0.0.0"), link)
+    assert host.report().detail == "nobody can log in yet: frameloom user add NAME --role admin"
+    first_admin(Accounts("test"))
+    assert host.report().detail == ""
     link.close()
     theirs.close()
 
@@ -123,6 +131,7 @@ def test_addresses_for_a_browser() -> None:
     assert url_of("0.0.0.0", 80) == "http://127.0.0.1:80/"
     assert url_of("::1", 8080) == "http://[::1]:8080/"
     assert url_of("::", 8080) == "http://[::1]:8080/"
+    assert url_of("0.0.0.0", 443, "https") == "https://127.0.0.1:443/"
     assert url_of("192.168.1.5", 8080) == "http://192.168.1.5:8080/"
 
 

@@ -71,6 +71,13 @@ async def test_the_supervisor_s_refusals_have_a_status(server: Server) -> None:
         assert (status, code) == (409, "not-running") and message == "camera 'hall' is stopped"
 
 
+async def test_a_site_that_its_program_ends_is_not_ended_from_here(server: Server) -> None:
+    async with server() as bench:
+        status, code, message = await problem(await bench.http.post("/api/shutdown"))
+        assert (status, code) == (409, "unsupported") and "ended by its program" in message
+        assert (await bench.http.get("/api/site")).status_code == 200
+
+
 STRANGE = [
     "%00",
     "..%2F..%2Fetc",

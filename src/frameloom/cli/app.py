@@ -8,7 +8,7 @@ import typer
 
 from frameloom.model.errors import FrameloomError
 
-from . import machine, sites, workers
+from . import cameras, certificate, machine, recordings, sites, users, workers
 from .output import exit_code, say_problem
 from .top import verb as top
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 the site is not running; 4 it took too long.",
 )
-for group in (sites, workers, machine, top):
+for group in (sites, workers, recordings, users, machine, cameras, top, certificate):
     group.add_to(app)
 
 

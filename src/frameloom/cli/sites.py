@@ -7,17 +7,20 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from frameloom.accounts.store import Accounts, first_admin
 from frameloom.control.client import shut_down
 from frameloom.control.logs import LogLine
 from frameloom.control.supervisor import Supervisor
 from frameloom.model.errors import NeedsPerson, SiteError
 from frameloom.model.worker import WorkerSpec
 from frameloom.site.describe import check_processors, describe_site
+from frameloom.site.exposure import is_loopback, needs_login
 from frameloom.site.load import load
 from frameloom.site.model import Site
 from frameloom.site.ports import busy_port
@@ -26,10 +29,15 @@ from frameloom.site.save import SiteFile
 from frameloom.site.template import SITE_TEMPLATE
 
 from . import demo
-from .output import JsonOption, SiteOption, chosen_site, out, print_json, problems
+from .certificate import check_tls
+from .output import JsonOption, SiteOption, chosen_site, out, print_json, problems, say_problem
 
 File = Annotated[Path, typer.Argument(metavar="[site.yaml]", help="The site's file.")]
 _HERE = Path("site.yaml")
+_WELCOME = """\
+Nobody could log in yet, so there is a user now:
+    user admin, one-time password {password}
+It is shown this once, and has to be changed at the first login. Another one: frameloom user passwd admin"""
 _CHATTER = ("INFO ", "DEBUG ")  # `frameloom logs` has it all
 
 
@@ -67,6 +75,7 @@ def up(
     site = SiteFile(_existing(file))
     first = _adapted(site.load(), port)
     _check_port(first)
+    check_tls(first)
     with suppress(KeyboardInterrupt):
         asyncio.run(_run(site, port, extra, quiet))
 
@@ -82,12 +91,15 @@ def check(file: File = _HERE, as_json: JsonOption = False) -> None:
     """Check a site's file, the parameters of its processors included. Changes and starts nothing."""
     site = load(_existing(file))
     check_processors(site, describe_site(site))
+    certificate = check_tls(site)
     if as_json:
         found = {"cameras": list(site.cameras), "processors": list(site.processors)}
         print_json({"file": str(file), "site": site.name, **found})
         return
     counts = f"{_count(len(site.cameras), 'camera')}, {_count(len(site.processors), 'processor')}"
     out.print(f"{file}: good; site {site.name}, {counts}", markup=False)
+    if certificate and (warning := certificate.warning(datetime.now(UTC))):
+        say_problem(warning)
 
 
 def init(file: File = _HERE) -> None:
@@ -116,7 +128,7 @@ async def _run(site: SiteFile, port: int | None, extra: list[WorkerSpec], quiet:
 
     await run_file(
         site,
-        adapt=lambda found: _adapted(found, port),
+        adapt=lambda found: _with_somebody_to_log_in(_adapted(found, port)),
         extra=extra,
         on_ready=ready,
         on_stopping=lambda: out.print("stopping"),
@@ -147,6 +159,21 @@ def _adapted(site: Site, port: int | None) -> Site:
         return site
     changed = site.model_copy(update={"server": site.server.model_copy(update={"port": port})})
     return changed.at(site._origin)
+
+
+def _with_somebody_to_log_in(site: Site) -> Site:
+    """Where one has to log in and there is no user yet, make one, and tell its password: here, and nowhere else."""
+    server = site.server
+    if not server.enabled:
+        return site
+    if needs_login(server.host, server.login):
+        if password := first_admin(Accounts(site.name)):
+            out.print(_WELCOME.format(password=password), markup=False)
+    elif not is_loopback(server.host):
+        say_problem(
+            f"WARNING: whoever reaches {server.host} sees and controls everything (server.login: false)"
+        )
+    return site
 
 
 def _check_port(site: Site) -> None:

@@ -8,10 +8,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .errors import problem
 
 BODY_BYTES = 64 * 1024
+TEXT_BYTES = 512 * 1024
+"""Of a whole site.yaml."""
 
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; object-src 'none'",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-site",  # so that another page on this machine may show a picture
     "Referrer-Policy": "no-referrer",
@@ -40,21 +42,22 @@ class Envelope:
 
         if scope["method"] == "HEAD":  # uvicorn leaves the body away
             scope = {**scope, "method": "GET", "frameloom.head": True}
-        body = await _read(receive)
+        most = TEXT_BYTES if scope["path"].startswith("/api/settings") else BODY_BYTES
+        body = await _read(receive, most)
         if body is None:
-            too_large = problem(413, "too-large", f"the body: at most {BODY_BYTES} bytes are allowed")
+            too_large = problem(413, "too-large", f"the body: at most {most} bytes are allowed")
             await too_large(scope, receive, sealed)
         else:
             await self._app(scope, _again(body, receive), sealed)
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read(receive: Receive, most_bytes: int) -> bytes | None:
     """The whole body; None if it is too long, or never came to its end."""
     body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES or message["type"] == "http.disconnect":
+        if len(body) > most_bytes or message["type"] == "http.disconnect":
             return None
         if not message.get("more_body"):
             return bytes(body)

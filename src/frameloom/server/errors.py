@@ -18,10 +18,16 @@ log = logging.getLogger(__name__)
 
 _STATUS = {
     "busy": 503,
+    "changed-meanwhile": 409,
     "forbidden": 403,
     "internal": 500,
     "invalid": 422,
+    "last-admin": 409,
+    "name-taken": 409,
+    "no-index": 503,
     "no-picture": 503,
+    "not-acceptable": 406,
+    "not-allowed-role": 403,
     "not-built": 503,
     "not-running": 409,
     "refused": 422,
@@ -35,7 +41,9 @@ _STATUS = {
     "unknown-worker": 404,
     "unreachable": 503,
     "unsupported": 409,
+    "unsupported-media": 415,
     "worker-ended": 503,
+    "wrong-login": 401,
 }
 _WORDS = {404: "not-found", 405: "not-allowed"}
 _WANT_OBJECT = 'body: want a JSON object (Content-Type: application/json), such as {"threshold": 30}'
@@ -62,10 +70,15 @@ def problem(status: int, code: str, message: str, headers: Mapping[str, str] | N
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For the description of a route: the errors that it may answer with."""
     words = {
+        401: "Nobody has logged in, or not rightly",
+        403: "The role is not enough",
         404: "There is nothing of that name",
+        406: "Nothing that is offered can be sent",
         409: "Not in this state",
         413: "Too much was sent",
+        415: "The body is of another kind than what is read here",
         422: "A value that is not allowed",
+        429: "Too many attempts: `Retry-After` says when again",
         503: "Not at the moment: the camera gives no picture, or the supervisor does not answer",
         504: "It took too long",
     }
@@ -111,8 +124,9 @@ async def _unfit(_: Request, error: Exception) -> JSONResponse:
 
 def _in_words(first: Mapping[str, Any]) -> str:
     kind, *place = map(str, first["loc"])
-    if kind == "body":
-        return _WANT_OBJECT
+    if kind == "body":  # what was read is not repeated: it may be a password
+        fields = place if first["type"] != "json_invalid" else []
+        return f"{'.'.join(fields)}: {first['msg']}"[:300] if fields else _WANT_OBJECT
     allowed = first["msg"].removeprefix("Input should be ")
     return f"{'.'.join(place)}: read {str(first['input'])[:100]!r}, allowed: {allowed}"
 

@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from frameloom.accounts.store import Accounts
 from frameloom.bus.paths import site_dir
 from frameloom.model.errors import NeedsPerson
 from frameloom.model.worker import State, WorkerReport, WorkerSpec
+from frameloom.site.exposure import is_loopback
 from frameloom.site.ports import busy_port
+from frameloom.site.tls import TlsFiles
 from frameloom.workers.host import Host
 from frameloom.workers.link import Link
 
 from .app import close_viewers, create_app
-from .guard import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,10 @@ _LONGEST_MESSAGE_BYTES = 64 * 1024
 
 
 class ServerHost(Host):
-    """config: `host` (address to listen on) and `port`; 0: the one that the site had last, or any that is free."""
+    """config: `host` (address to listen on) and `port`; 0: the one that the site had last, or any that is free.
+
+    `login` and `tls` as in site.yaml, the paths of `tls` absolute.
+    """
 
     def __init__(self, spec: WorkerSpec, link: Link) -> None:
         super().__init__(spec, link)
@@ -40,11 +47,16 @@ class ServerHost(Host):
         self._host = str(spec.config.get("host", "127.0.0.1"))
         self._port = int(spec.config.get("port", 8080))
         self._url = ""
-        self._app = create_app(spec.site, address=self._host)
+        self._tls = _tls(spec.config.get("tls"))
+        names = self._tls.certificate.names if self._tls else ()
+        login = spec.config.get("login", "auto")
+        database = spec.config.get("database")
+        self._app = create_app(spec.site, address=self._host, login=login, names=names, database=database)
 
     def run(self) -> None:
         listener = self._listen()
-        self._url = url_of(*listener.getsockname()[:2])
+        host, port = listener.getsockname()[:2]
+        self._url = url_of(host, port, "https" if self._tls else "http")
         if warning := self._warning():
             log.warning(warning)
         self.link.wake()
@@ -52,13 +64,14 @@ class ServerHost(Host):
             runner.run(self._serve(listener))
 
     def report(self) -> WorkerReport:
-        live, video = self._app.state.live, self._app.state.video
+        app = self._app.state
+        hubs = (app.live, app.annotated, app.video)
         state = State.RUNNING if self._url else State.STARTING
         info = (
             {
                 "url": self._url,
-                "viewers": live.viewers + video.viewers,
-                "missed": live.missed + video.missed,
+                "viewers": sum(hub.viewers for hub in hubs),
+                "missed": sum(hub.missed for hub in hubs),
             }
             if self._url
             else {}
@@ -66,9 +79,15 @@ class ServerHost(Host):
         return WorkerReport(state, self._warning(), info=info)
 
     def _warning(self) -> str:
+        access = self._app.state.access
+        if access.login:
+            return _trouble_with(access.accounts) or self._trouble_with_tls()
         if is_loopback(self._host):
-            return ""
+            return self._trouble_with_tls()
         return f"listening on {self._host} without a login: whoever reaches this address sees and controls everything"
+
+    def _trouble_with_tls(self) -> str:
+        return self._tls.certificate.warning(datetime.now(UTC)) if self._tls else ""
 
     def _listen(self) -> socket.socket:
         last = LastPort(site_dir(self.spec.site) / "server.port")
@@ -85,7 +104,7 @@ class ServerHost(Host):
         raise AssertionError("there is always a wish")
 
     async def _serve(self, listener: socket.socket) -> None:
-        server = WebServer(self._app)
+        server = WebServer(self._app, self._tls.context if self._tls else None)
         stopping = asyncio.create_task(self._stop_in_time(server))
         await server.serve(sockets=[listener])
         stopping.cancel()
@@ -105,7 +124,7 @@ class ServerHost(Host):
 class WebServer(uvicorn.Server):
     """Uvicorn as we want it. Signals are the worker's business (`frameloom.workers.main`)."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, tls: ssl.SSLContext | None = None) -> None:
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -118,6 +137,8 @@ class WebServer(uvicorn.Server):
             ws_max_size=_LONGEST_MESSAGE_BYTES,
             timeout_graceful_shutdown=1,
         )
+        config.load()
+        config.ssl = tls  # uvicorn itself takes files, and never looks at them again
         super().__init__(config)
 
     def abort_connections(self) -> None:
@@ -169,7 +190,20 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, scheme: str = "http") -> str:
     """The page's address for a browser on this machine."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{reachable}:{port}/"
+    return f"{scheme}://{reachable}:{port}/"
+
+
+def _tls(files: dict[str, str] | None) -> TlsFiles | None:
+    return TlsFiles(Path(files["cert"]), Path(files["key"])) if files else None
+
+
+def _trouble_with(accounts: Accounts) -> str:
+    try:
+        if accounts.book().users:
+            return ""
+    except NeedsPerson as error:
+        return f"nobody can log in: {error}"
+    return "nobody can log in yet: frameloom user add NAME --role admin"

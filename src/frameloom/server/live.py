@@ -18,7 +18,7 @@ from typing import Any
 
 from frameloom.bus.subscriber import Subscription
 from frameloom.model.errors import CommandError, FrameloomError
-from frameloom.model.names import view_of
+from frameloom.model.names import annotated_of, view_of
 from frameloom.model.packet import Packet
 from frameloom.model.result import Result
 
@@ -103,7 +103,7 @@ class Feed:
 
     def start(self, processors: Iterable[str]) -> None:
         """Begin to read the pictures of the stream, and the results of `processors`."""
-        pictures = view_of(self.stream)
+        pictures = self._pictures()
         self._tasks[pictures] = asyncio.create_task(self._kept_going(pictures, self._take_pictures))
         self.follow(processors)
 
@@ -124,6 +124,10 @@ class Feed:
         self._tasks.clear()
         self.ended = why
         self._news.tell()
+
+    def _pictures(self) -> str:
+        """The stream that they come from."""
+        return view_of(self.stream)
 
     def _count_missed(self, last: int, now: int) -> None:
         if last:
@@ -174,3 +178,13 @@ class Feed:
     def _results_of(self, frame: FrameId) -> Iterable[Result]:
         found = (results.of(frame) for results in self._results.values())
         return (result for result in found if result is not None)
+
+
+class AnnotatedFeed(Feed):
+    """Pictures on which the view has drawn what processors saw: nothing is left to wait for here."""
+
+    def follow(self, processors: Iterable[str]) -> None:
+        """The view follows them."""
+
+    def _pictures(self) -> str:
+        return annotated_of(self.stream)

@@ -84,6 +84,12 @@ class Done(BaseModel):
     store_error: str | None = None
 
 
+class Ending(BaseModel):
+    """The site ends."""
+
+    site: str = Field(description="Its name")
+
+
 class Changed(BaseModel):
     """What a change of parameters did."""
 

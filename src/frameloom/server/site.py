@@ -67,12 +67,12 @@ class SiteView:
                 return workers
         raise CommandError("unreachable", "the supervisor has not been reached yet")
 
-    async def command(self, command: str, **fields: Any) -> dict[str, Any]:
+    async def command(self, command: str, *, timeout_s: float = _COMMAND_S, **fields: Any) -> dict[str, Any]:
         """Post a command; raises `CommandError` as the supervisor answered it, or because it does not answer."""
         self._refuse_if_silent()
         try:
             async with self._places, await ControlClient.connect(self.site) as client:
-                answer: dict[str, Any] = await client.command(command, timeout_s=_COMMAND_S, **fields)
+                answer: dict[str, Any] = await client.command(command, timeout_s=timeout_s, **fields)
                 return answer
         except (SiteNotRunning, OSError) as error:
             raise CommandError("unreachable", "the supervisor does not answer") from error

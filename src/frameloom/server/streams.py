@@ -24,6 +24,7 @@ from .site import SiteView
 from .video import VideoFeed
 from .viewers import (
     MOST_UNDER_WAY,
+    Form,
     MotionJpeg,
     SocketViewer,
     VideoViewer,
@@ -47,6 +48,10 @@ _HEADERS = {
 }
 
 Name = Annotated[str, Path(description="Name of a camera")]
+Drawn = Annotated[
+    Literal["0", "1", "false", "true"],
+    Query(alias="annotated", description="`1`: with what processors saw drawn on it"),
+]
 
 
 @router.get(
@@ -85,11 +90,11 @@ async def stream(name: Name, request: Request) -> dict[str, Any]:
         **may_fail(404, 409, 422, 503, 504),
     },
 )
-async def snapshot(name: Name, request: Request) -> Response:
+async def snapshot(name: Name, request: Request, annotated: Drawn = "0") -> Response:
     """Waits up to 10 s for a picture. A camera that is lost or stopped is said at once."""
     view = _site(request)
     refuse_without_picture(name, await view.known())
-    async with _live(request).watching(name) as feed:
+    async with _live(request, annotated).watching(name) as feed:
         picture = await _new_picture(feed, view)
     return Response(picture.jpeg, media_type="image/jpeg", headers=_NO_STORE | picture_headers(picture))
 
@@ -106,10 +111,10 @@ async def snapshot(name: Name, request: Request) -> Response:
         **may_fail(404, 422, 503),
     },
 )
-async def mjpeg(name: Name, request: Request) -> Response:
+async def mjpeg(name: Name, request: Request, annotated: Drawn = "0") -> Response:
     """Each part says which frame it shows (`X-Frame`, `X-Pts-Ns`, `X-Captured-At-Ns`). A slow viewer misses some."""
     processors_on(name, await _site(request).known())
-    return MotionJpeg(_live(request), name, _NO_STORE)
+    return MotionJpeg(_live(request, annotated), name, _NO_STORE)
 
 
 @router.websocket("/streams/{name}/live.ws")
@@ -130,7 +135,7 @@ async def live(
 async def video(
     name: str,
     socket: WebSocket,
-    form: Literal["units", "mse"] = "units",
+    form: Form = "units",
     window: Annotated[int, Query(ge=0, le=MOST_UNDER_WAY)] = 0,
 ) -> None:
     """H.264 as the camera sent it, for WebCodecs or Media Source Extensions: see docs/http.md."""
@@ -138,7 +143,7 @@ async def video(
     hub: Hub[VideoFeed] = socket.app.state.video
     try:
         async with hub.watching(name) as feed:
-            await VideoViewer(socket, feed, window, hub.patience_s, fragments=form == "mse").serve()
+            await VideoViewer(socket, feed, window, hub.patience_s, form).serve()
     except CommandError as error:
         await say_goodbye(socket, error)
 
@@ -207,6 +212,7 @@ def _site(request: Request) -> SiteView:
     return site
 
 
-def _live(request: Request) -> Hub[Feed]:
-    found: Hub[Feed] = request.app.state.live
+def _live(request: Request, annotated: str) -> Hub[Feed]:
+    state = request.app.state
+    found: Hub[Feed] = state.annotated if annotated in ("1", "true") else state.live
     return found

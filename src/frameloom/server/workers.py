@@ -12,7 +12,7 @@ from fastapi import APIRouter, Body, Path, Query, Request, WebSocket, WebSocketD
 
 from .errors import may_fail
 from .news import first_of
-from .schema import Changed, Done, Logs, Site, Verb
+from .schema import Changed, Done, Ending, Logs, Site, Verb
 from .site import SiteView
 
 router = APIRouter()
@@ -83,6 +83,19 @@ async def logs(
 ) -> dict[str, Any]:
     """Also those of a process that has ended."""
     return await _site(request).command("logs", name=name, lines=lines, after=after)
+
+
+@router.post(
+    "/api/shutdown",
+    summary="End the whole site, this server included",
+    response_model=None,
+    responses={200: {"model": Ending, "description": "It is ending"}, **may_fail(409, 503, 504)},
+)
+async def shut_down(request: Request) -> dict[str, Any]:
+    """Answered before it ends. Nothing of it starts the site again: that is done on its machine."""
+    view = _site(request)
+    await view.command("shutdown")
+    return {"site": view.site}
 
 
 @router.websocket("/api/watch")
