@@ -24,7 +24,7 @@ pytestmark = pytest.mark.browser
 expect.set_options(timeout=PATIENCE_MS)
 
 LAYER_BGR = (0x57, 0xC8, 0xFF)  # of the first processor
-WAYS = {"webcodecs": "WebCodecs", "mse": "MSE", "jpeg": "JPEG"}
+WAYS = {"webcodecs": "WebCodecs", "webrtc": "WebRTC", "mse": "MSE", "jpeg": "JPEG"}
 
 # Both canvases in one go, so that no picture comes in between: the plain picture, and both on each other.
 LOOK = """article => {

@@ -50,7 +50,7 @@ def test_where_a_way_does_not_work_the_next_is_taken(browser: Browser, running: 
         expect(canvas).to_have_attribute("data-delivery", "JPEG")
 
 
-@pytest.mark.parametrize("way", ["webcodecs", "mse"])
+@pytest.mark.parametrize("way", ["webcodecs", "webrtc", "mse"])
 def test_pictures_come_back_after_the_camera_worker_was_killed(
     browser: Browser, running: Watched, built: Path, way: str
 ) -> None:

@@ -1,7 +1,7 @@
 import { mount } from "svelte";
 import App from "./App.svelte";
 import "./app.css";
-import { store } from "./state/site.svelte";
+import { me } from "./state/me.svelte";
 
-store.follow();
+me.begin();
 mount(App, { target: document.getElementById("app")! });

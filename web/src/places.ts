@@ -8,7 +8,7 @@ export interface Place {
   icon: IconName;
 }
 
-const BUILT: ReadonlySet<string> = new Set(["live", "processes"]);
+const BUILT: ReadonlySet<string> = new Set(["live", "processes", "recordings", "settings"]);
 
 const ALL: Place[] = [
   { id: "live", label: "Live", icon: "live" },

@@ -106,3 +106,62 @@ export interface Result {
   frame_seq: number;
   values: Record<string, unknown>;
 }
+
+/** What there is of a camera, which may be one that is no more. */
+export interface RecordedCamera {
+  name: string;
+  recorders: string[];
+  recording: boolean;
+  segments: number;
+  bytes: number;
+  seconds: number;
+  first_utc_ns: number | null;
+  last_utc_ns: number | null;
+}
+
+export interface Segment {
+  id: string;
+  begin_utc_ns: number;
+  end_utc_ns: number;
+  bytes: number;
+  codec: string;
+  mime?: string | null;
+  width: number;
+  height: number;
+  frames: number;
+  state: "writing" | "complete" | "cut";
+  has_results: boolean;
+}
+
+export interface RecordedEvent {
+  id: string | number;
+  at_utc_ns: number;
+  end_utc_ns?: number | null;
+  processor: string;
+  name: string;
+  values: Record<string, unknown>;
+  camera?: string;
+}
+
+export interface Recordings {
+  camera: string;
+  segments: Segment[];
+  events: RecordedEvent[];
+  truncated: boolean;
+}
+
+/** What was, or would be, deleted: whole files. */
+export interface Deletion {
+  segments: number;
+  bytes: number;
+  seconds: number;
+  begin_utc_ns: number | null;
+  end_utc_ns: number | null;
+  deleted: boolean;
+}
+
+export interface RecordAnswer {
+  camera: string;
+  recording: boolean;
+  recorders: string[];
+}

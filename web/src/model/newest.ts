@@ -16,6 +16,11 @@ export class Newest<Value> {
     return this.is_busy;
   }
 
+  /** One waits for that which is under way. */
+  get is_waiting(): boolean {
+    return this.next !== null;
+  }
+
   put(value: Value): void {
     this.next = { value };
     if (!this.is_busy) void this.work();

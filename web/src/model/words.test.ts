@@ -9,7 +9,7 @@ describe("words", () => {
   });
 
   it("says how much", () => {
-    expect([82_452_480, 1_340_000_000].map(bytes)).toEqual(["82 MB", "1.3 GB"]);
+    expect([0, 10, 480_000, 82_452_480, 1_340_000_000].map(bytes)).toEqual(["0 MB", "1 kB", "480 kB", "82 MB", "1.3 GB"]);
     expect([1.69, 9.96, 73.4].map(milliseconds)).toEqual(["1.7 ms", "10 ms", "73 ms"]);
     expect([plural(1, "process", "processes"), plural(2, "camera")]).toEqual(["1 process", "2 cameras"]);
   });

@@ -28,8 +28,9 @@ function both(value: number, base: number, large: string, small: string): string
   return rest ? `${Math.floor(value / base)} ${large} ${rest} ${small}` : `${value / base} ${large}`;
 }
 
-/** "82 MB", "1.3 GB". */
+/** "480 kB", "82 MB", "1.3 GB". */
 export function bytes(count: number): string {
+  if (count > 0 && count < 1e6) return `${Math.ceil(count / 1e3)} kB`;
   if (count < 1e9) return `${Math.round(count / 1e6)} MB`;
   return `${(count / 1e9).toFixed(1)} GB`;
 }

@@ -37,13 +37,19 @@ class Router {
     return this.route.options.get(name) ?? "";
   }
 
+  /** Say in the address where we are, without a step in the history. */
+  replace(route: Route): void {
+    if (hashOf(route) === hashOf(this.route)) return;
+    this.route = route;
+    history.replaceState(null, "", hashOf(route));
+  }
+
   /** Remember a choice in the address, without a step in the history; an empty one is taken out. */
   choose(name: string, value: string): void {
     const options = new URLSearchParams(this.route.options);
     if (value) options.set(name, value);
     else options.delete(name);
-    this.route = { ...this.route, options };
-    history.replaceState(null, "", hashOf(this.route));
+    this.replace({ ...this.route, options });
   }
 }
 

@@ -2,7 +2,9 @@
 
 import { Following } from "../api/socket";
 import type { Site, Worker } from "../api/types";
+import { Past } from "../model/past";
 import { Rates } from "../model/rates";
+import { me } from "./me.svelte";
 
 const SILENCE_MS = 12_000; // the supervisor speaks every two seconds at least
 
@@ -22,6 +24,8 @@ class SiteStore {
   workers = $derived<Named[]>(Object.entries(this.site?.workers ?? {}).map(([name, each]) => ({ ...each, name })));
   cameras = $derived(this.workers.filter(({ kind }) => kind === "camera"));
 
+  /** What happened while this page was open. */
+  readonly past = new Past();
   private rates = new Rates();
   private following: Following | null = null;
 
@@ -31,6 +35,12 @@ class SiteStore {
       { onMessage: (data) => this.take(JSON.parse(data as string) as Site), onLost: () => this.lose() },
       SILENCE_MS,
     );
+  }
+
+  /** Ask no more: nobody here may look. */
+  rest(): void {
+    this.following?.close();
+    this.following = null;
   }
 
   worker(name: string): Named | undefined {
@@ -55,11 +65,13 @@ class SiteStore {
     this.dropping = this.rates.of(lostCounts(site), performance.now());
     this.site = site;
     this.heard_ms = Date.now();
+    this.past.take(this.workers, this.heard_ms);
     this.lost_since_ms = null;
   }
 
   private lose(): void {
     this.lost_since_ms ??= Date.now();
+    void me.check();
   }
 }
 

@@ -13,8 +13,12 @@ class ThemeStore {
   }
 
   next(): void {
-    this.chosen = THEMES[(THEMES.indexOf(this.chosen) + 1) % THEMES.length]!;
-    localStorage.setItem(KEY, this.chosen);
+    this.choose(THEMES[(THEMES.indexOf(this.chosen) + 1) % THEMES.length]!);
+  }
+
+  choose(theme: Theme): void {
+    this.chosen = theme;
+    localStorage.setItem(KEY, theme);
     this.apply();
   }
 
