@@ -14,7 +14,8 @@ import pytest
 
 from frameloom.listening import Networks, listen, written
 from frameloom.model.clock import NS_PER_S, Clock
-from frameloom.sinks.tcp_fanout import Fanout, Kept, Part
+from frameloom.model.kept import Kept
+from frameloom.sinks.tcp_fanout import Fanout, Part
 from frameloom.sinks.tcp_jpeg import CannotWrap, Multipart
 from frameloom.testing.clock import FakeClock
 from frameloom.testing.films import counter, encode

@@ -12,13 +12,13 @@ import asyncio
 import json
 import struct
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from frameloom.model.clock import NS_PER_S
 from frameloom.model.errors import CommandError
+from frameloom.model.kept import Kept
 from frameloom.model.packet import Packet
 from frameloom.workers.avc import AvcConfig
 from frameloom.workers.playable import PlayableStream
@@ -29,7 +29,6 @@ from .news import News
 _KEPT_BYTES = 16 << 20
 _LATE_NS = NS_PER_S // 2  # so far behind, a viewer goes on at a newer key frame if there is one
 _HEAD = struct.Struct("<I")
-_OLD_NS = 10 * NS_PER_S
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,18 @@ class Unit:
     data: bytes
     config: AvcConfig
     duration_ns: int
+
+    @property
+    def is_key(self) -> bool:
+        return self.packet.is_key
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data)
+
+    @property
+    def captured_ns(self) -> int:
+        return self.packet.captured_ns
 
     @cached_property
     def message(self) -> bytes:
@@ -92,8 +103,7 @@ class VideoFeed:
         self.missed = 0
         self.ended: CommandError | None = None
         self._news = News()
-        self._units: deque[Unit] = deque()
-        self._kept_bytes = 0
+        self._kept: Kept[Unit] = Kept(_KEPT_BYTES, late_ns=_LATE_NS)
         self._packets = PlayableStream(camera, site, self._take, client="server")
         self._task: asyncio.Task[None] | None = None
 
@@ -126,42 +136,12 @@ class VideoFeed:
             await self._news.wait()
 
     def _after(self, number: int) -> Unit | None:
-        units = self._units
-        if not units or units[-1].number <= number:
-            return None
-        if not number and time.monotonic_ns() - units[-1].packet.captured_ns > _OLD_NS:
-            return None  # of a camera that has been lost since: nobody shall take it for the present
-        follower = next((unit for unit in units if unit.number > number), None)
-        key = next((unit for unit in reversed(units) if unit.packet.is_key), None)
-        if number and follower is not None and follower.number == number + 1:
-            is_late = units[-1].packet.captured_ns - follower.packet.captured_ns > _LATE_NS
-            return key if is_late and key is not None and key.number > number else follower
-        return key if key is not None and key.number > number else None
-
-    # --- reading -------------------------------------------------------------------------------------------------
+        return self._kept.after(number) if number else self._kept.first(time.monotonic_ns())
 
     def _take(self, packet: Packet, data: bytes, config: AvcConfig) -> None:
         """Its duration is told doubled: a player takes a longer gap for a break."""
-        self._keep(Unit(self._number() + 1, packet, data, config, 2 * self._packets.gap_ns))
-
-    def _number(self) -> int:
-        return self._units[-1].number if self._units else 0
-
-    def _keep(self, unit: Unit) -> None:
-        """Two groups of pictures: whoever is a little late when a new one begins loses nothing."""
-        units = self._units
-        units.append(unit)
-        self._kept_bytes += len(unit.data)
-        if unit.packet.is_key:
-            keys = [each.number for each in units if each.packet.is_key]
-            while keys[-2:] and units[0].number < keys[-2:][0]:
-                self._drop()
-        while self._kept_bytes > _KEPT_BYTES and len(units) > 1:
-            self._drop()
+        self._kept.add(Unit(self._kept.number + 1, packet, data, config, 2 * self._packets.gap_ns))
         self._news.tell()
-
-    def _drop(self) -> None:
-        self._kept_bytes -= len(self._units.popleft().data)
 
 
 def _framed(head: bytes, data: bytes) -> bytes:

@@ -12,13 +12,12 @@ import errno
 import logging
 import select
 import socket
-from collections import deque
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from frameloom.listening import Networks, keep_alive, written
 from frameloom.model.clock import NS_PER_S, Clock
+from frameloom.model.kept import Kept
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +25,6 @@ SENDING_BYTES = 256 << 10
 """What the kernel holds of a client's stream: the memory that a client costs, and how far it can be behind."""
 
 KEPT_BYTES = 16 << 20
-_LATE_NS = NS_PER_S // 2  # so far behind, a client goes on at a newer key frame if there is one
-_OLD_NS = 10 * NS_PER_S  # nobody shall take what is older for the present
 _ACCEPTS = 64  # in one turn, so that a flood of clients keeps nobody waiting
 _REST_NS = NS_PER_S  # without descriptors, until the next try to accept
 _TALK_BYTES = 4096  # of a client that has nothing to say; a browser's request is less
@@ -47,61 +44,13 @@ class Part:
     joining: bytes
     captured_ns: int
 
-
-class Kept:
-    """The parts since the last key frame but one, of no more than `most_bytes`."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._parts: deque[Part] = deque()
-        self._nbytes = 0
+    @property
+    def is_key(self) -> bool:
+        return bool(self.joining)
 
     @property
-    def number(self) -> int:
-        """Of the newest part; 0 before the first."""
-        return self._parts[-1].number if self._parts else 0
-
-    def add(self, part: Part) -> None:
-        parts = self._parts
-        parts.append(part)
-        self._nbytes += len(part.data)
-        if part.joining:
-            keys = [each.number for each in parts if each.joining]
-            while keys[-2:] and parts[0].number < keys[-2:][0]:
-                self._drop()
-        while self._nbytes > self._most_bytes and len(parts) > 1:
-            self._drop()
-
-    def clear(self) -> None:
-        self._parts.clear()
-        self._nbytes = 0
-
-    def first(self, now_ns: int) -> Part | None:
-        """Where a newcomer begins: at the newest key frame."""
-        if not self._parts or now_ns - self._parts[-1].captured_ns > _OLD_NS:
-            return None
-        return self._newest_key()
-
-    def after(self, number: int) -> Part | None:
-        """What comes after part `number`: the next one, or a later key frame; None if there is none yet."""
-        parts = self._parts
-        if not parts or parts[-1].number <= number:
-            return None
-        key, follower = self._newest_key(), self._numbered(number + 1)
-        is_late = follower is None or parts[-1].captured_ns - follower.captured_ns > _LATE_NS
-        return key if is_late and key is not None and key.number > number else follower
-
-    def _numbered(self, number: int) -> Part | None:
-        """The part of this number, if it is still kept."""
-        parts = self._parts
-        at = max(0, len(parts) - 1 - (parts[-1].number - number))  # or later, where some are missing
-        return next((part for part in islice(parts, at, None) if part.number == number), None)
-
-    def _newest_key(self) -> Part | None:
-        return next((part for part in reversed(self._parts) if part.joining), None)
-
-    def _drop(self) -> None:
-        self._nbytes -= len(self._parts.popleft().data)
+    def nbytes(self) -> int:
+        return len(self.data)
 
 
 class Client:
@@ -157,7 +106,7 @@ class Fanout:
         self._networks = networks
         self._poll = poll
         self._clock = clock
-        self._kept = Kept(kept_bytes)
+        self._kept: Kept[Part] = Kept(kept_bytes)
         self._sending_bytes = sending_bytes
         self._clients: dict[int, Client] = {}
         self._rests_until_ns = 0
