@@ -224,6 +224,22 @@ async def test_results(shelf: Shelf) -> None:
         assert missing["error"]["code"] == "unknown-name"
 
 
+async def test_results_that_grow_while_they_are_read(shelf: Shelf) -> None:
+    """As of a film that is being recorded: whole lines, as many as there were when it was asked."""
+    lines = [f'{{"processor": "motion", "frame_seq": {n}, "values": "{"x" * 500}"}}\n' for n in range(4000)]
+    path = results_of(next(shelf.folder.rglob(f"{IDS[0]}.mp4")))
+    path.write_text("".join(lines) + '{"processor": "mot')
+    async with shelf.served() as bench:
+        url = f"/api/recordings/hall/{IDS[0]}/results.jsonl"
+        async with bench.http.stream("GET", url) as answer:
+            with path.open("a") as file:
+                file.write('ion"}\n' + "".join(lines))
+            got = b"".join([bite async for bite in answer.aiter_bytes()]).decode()
+        assert got == "".join(lines)
+        assert int(answer.headers["content-length"]) == len(got)
+        assert (await bench.http.head(url)).headers["content-length"] == str(path.stat().st_size)
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ _MOST_HEADS = 8
 _THREADS = 4
 _ALL = 1_000_000
 _BITE_BYTES = 256 << 10
+_LONGEST_LINE_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -99,9 +100,9 @@ class Recordings:
         """The recording as a film in which one can seek; of the first `most_bytes` of the file."""
         return await self._in_thread(lambda: _with_file(row, lambda path: self._film(path, most_bytes)))
 
-    async def results(self, row: SegmentRow) -> Path:
-        """The file of what processors said, a JSON text in each line."""
-        return await self._in_thread(lambda: _with_file(row, _results))
+    async def results(self, row: SegmentRow) -> Lines:
+        """What processors said up to now, a JSON text in each line."""
+        return await self._in_thread(lambda: _with_file(row, lambda path: Lines(results_of(path))))
 
     async def delete(self, camera: str, from_ns: int, to_ns: int, *, dry_run: bool) -> Deletion:
         """Delete the finished recordings that lie wholly in that time."""
@@ -119,9 +120,12 @@ class Recordings:
 
         return await self._ask(delete) or Deletion()
 
-    async def bites(self, film: Virtual, start: int, end: int) -> AsyncIterator[bytes]:
+    def bites(self, film: Virtual, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes of a film, read as they are sent."""
-        reader = film.read(start, end)
+        return self.read(film.read(start, end))
+
+    async def read(self, reader: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """What a reader of files gives, without anybody waiting for the disk."""
         while (bite := await self._in_thread(lambda: next(reader, None))) is not None:
             yield bite
 
@@ -173,6 +177,34 @@ class Recordings:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+class Lines:
+    """The whole lines of a file as it is now. It may grow while they are read, or be removed: they stay the same."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `OSError`."""
+        self._file = path.open("rb", buffering=0)
+        self.nbytes = self._whole(os.fstat(self._file.fileno()).st_size)
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._file as file:
+            file.seek(0)
+            left = self.nbytes
+            while left and (bite := file.read(min(left, _BITE_BYTES))):
+                left -= len(bite)
+                yield bite
+
+    def close(self) -> None:
+        """They need not be read."""
+        self._file.close()
+
+    def _whole(self, nbytes: int) -> int:
+        """Without the line that is being written, unless that is very long."""
+        at = max(0, nbytes - _LONGEST_LINE_BYTES)
+        tail = os.pread(self._file.fileno(), nbytes - at, at)
+        end = tail.rfind(b"\n") + 1
+        return at + end if end or not at else nbytes
 
 
 class Export:
@@ -236,12 +268,6 @@ def _with_file(row: SegmentRow, work: Callable[[Path], T]) -> T:
     except (OSError, BadFilm) as error:
         words = getattr(error, "strerror", None) or str(error)
         raise CommandError("refused", f"recording {row.id!r}: {words}") from None
-
-
-def _results(path: Path) -> Path:
-    results = results_of(path)
-    results.stat()  # or it is said that it is not there
-    return results
 
 
 def _grown(path: Path) -> int | None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
@@ -295,8 +295,12 @@ async def film(
 async def results(camera: Camera, id: Id, request: Request) -> Response:
     """Each line: `processor`, `frame_seq`, `pts_ns`, `captured_at_ns`, `film_s` (seconds in the film), `values`."""
     films = _films(request)
-    path = await films.results(await films.segment(camera, id))
-    return FileResponse(path, media_type="application/jsonl")
+    lines = await films.results(await films.segment(camera, id))
+    headers = {"Content-Length": str(lines.nbytes)}
+    if request.scope.get("frameloom.head"):
+        lines.close()
+        return Response(media_type="application/jsonl", headers=headers)
+    return StreamingResponse(films.read(iter(lines)), headers=headers, media_type="application/jsonl")
 
 
 @router.get(
