@@ -188,8 +188,9 @@ def kill_tree(pid: int) -> None:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[str]:
-    """A folder for all teams of a run; its name is short, for socket addresses are."""
+    """A folder for all teams of a run, and for what their sites keep; its name is short, for socket addresses are."""
     folder = tempfile.mkdtemp(prefix="flb", dir="/tmp")
+    os.environ["FRAMELOOM_STATE_DIR"] = f"{folder}/state"
     try:
         yield folder
     finally:
