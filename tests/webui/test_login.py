@@ -231,6 +231,7 @@ def test_an_admin_lets_people_in(browser: Browser, guarded: RunningSite, built: 
         page.get_by_role("dialog").get_by_role("button", name="Remove nils").click()
         expect(page.get_by_text("nils has been removed.")).to_be_visible()
         expect(other.get_by_role("heading", name="Sign in again")).to_be_visible()
+        expect(page.get_by_role("dialog")).to_have_count(0)
 
         page.get_by_label("What is it for?").fill("wall display")
         button(page, "Make a key").click()
