@@ -13,12 +13,14 @@ class MeStore {
   /** What he could do: what is open stays as it is until he is back. */
   private could = $state<Role | null>(null);
   private is_asking = false;
+  private changes = 0;
 
   is_in = $derived(this.known !== null && (!this.known.login || this.known.role !== null));
   must_change = $derived(this.is_in && this.known?.must_change_password === true);
 
   begin(): void {
-    whenLoginIsNeeded(() => this.lose());
+    // Asked, not believed: the answer may be to a request from before he came back.
+    whenLoginIsNeeded(() => void this.check());
     void this.ask();
   }
 
@@ -34,6 +36,7 @@ class MeStore {
   }
 
   take(me: Me): void {
+    this.changes++;
     this.known = me;
     if (me.role === null) return;
     this.could = me.role;
@@ -53,14 +56,17 @@ class MeStore {
   }
 
   private lose(): void {
+    this.changes++;
     if (this.known) this.known = { ...this.known, user: null, role: null, login: true, must_change_password: false };
   }
 
   private async ask(stubborn = true): Promise<void> {
     if (this.is_asking) return;
     this.is_asking = true;
+    const { changes } = this;
     const me = await whoAmI().catch(() => null);
     this.is_asking = false;
+    if (changes !== this.changes) return; // he has come or gone meanwhile, and that is newer
     if (me) this.take(me);
     else if (stubborn) setTimeout(() => void this.ask(), RETRY_MS);
   }
